@@ -123,7 +123,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
         seconds=seconds,
         notes=joined_notes(_told_of(table), told_of_held_out),
         faults=faults,
-        advice=(*advice_of(study), *advice_on_scores(study)),
+        advice=(*advice_of(study), *advice_on_scores(study), *_advice_on_normalisation(models)),
     )
 
 
@@ -170,6 +170,22 @@ def advice_of(study: Study) -> tuple[str, ...]:
     return (
         f"the least ε of the attacks is {format_eps(min(sizes))}; published attacks on chest X-ray models use 0.002 to "
         "0.005, below 1.3/255: add smaller ones",
+    )
+
+
+def _advice_on_normalisation(models: Sequence[tuple[Plan, Sequence[Unit]]]) -> tuple[str, ...]:
+    """Say of each regime whose model's files do not tell how pixels are normalised what is taken, and how to say it."""
+    assumed: dict[str, str] = {}
+    for _, units in models:
+        regime = units[0].regime
+        told = regime.facts(fold=units[0].fold).get("assumed_normalisation") if isinstance(regime, Regime) else None
+        if told:
+            assumed.setdefault(regime.name, told)
+    return tuple(
+        f"regime {name!r} normalises pixels by {told}: if its model was trained otherwise, write image_mean and "
+        f"image_std into that file beside its config.json (of a repository of the hub, in a copy that model names as a "
+        f"folder)"
+        for name, told in assumed.items()
     )
 
 

@@ -11,6 +11,8 @@ from cxrobust.errors import DataError
 from cxrobust.inference.checkpoints import one_line
 
 WHITEST, ROUNDING = 255, 1e-6
+USUAL = 0.5
+"""Mean and standard deviation where no file tells them."""
 INTERPOLATIONS = {0: "nearest-exact", 2: "bilinear", 3: "bicubic", 4: "area"}
 """Torch's words for Pillow's numbers, as `preprocessor_config.json` has them."""
 _NEAREST_TO = {1: "bicubic", 5: "bilinear"}
@@ -64,8 +66,8 @@ def read_preprocessing(folder: Path, config: Any) -> Preprocessing:
         n_channels, told = _read_timm(of_timm, _asked(config, "model_args") or {}, file)
         settings = told | settings
     normalises = settings.get("do_normalize", True)
-    mean = _per_channel(settings.get("image_mean", 0.5) if normalises else 0.0, n_channels, file)
-    std = _per_channel(settings.get("image_std", 0.5) if normalises else 1.0, n_channels, file)
+    mean = _per_channel(settings.get("image_mean", USUAL) if normalises else 0.0, n_channels, file)
+    std = _per_channel(settings.get("image_std", USUAL) if normalises else 1.0, n_channels, file)
     if min(std) <= 0:
         raise DataError(f"{file}: image_std is {std}, and must be above 0: correct it")
     mean, std = _of_unit_scale(mean, std, settings, file)
@@ -104,6 +106,24 @@ def known_size(folder: Path, config: Mapping[str, Any]) -> list[int] | None:
     except DataError:
         return None
     return None if size is None else list(size)
+
+
+def assumed_normalisation(folder: Path, config: Mapping[str, Any]) -> str | None:
+    """Return what is taken for the normalisation that no file of a folder tells, and why; None where all is told.
+
+    `config` is the table of `config.json`.
+    """
+    try:
+        settings, file = _read_processor(folder)
+    except DataError:  # whoever loads the network is told
+        return None
+    if not settings.get("do_normalize", True) or isinstance(config.get("pretrained_cfg"), Mapping):
+        return None
+    absent = [key for key in ("image_mean", "image_std") if key not in settings]
+    if not absent:
+        return None
+    why = f"has no {' and no '.join(absent)}" if file.is_file() else "is missing"
+    return f"{' and '.join(absent)} {USUAL}, since {file.name} {why}"
 
 
 def _of_unit_scale(

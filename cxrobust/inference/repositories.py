@@ -16,7 +16,7 @@ from cxrobust.inference.checkpoints import (
     said_of_training,
     weight_files,
 )
-from cxrobust.inference.preprocessing import known_size
+from cxrobust.inference.preprocessing import assumed_normalisation, known_size
 
 HUB_NAME = r"[\w.-]+(/[\w.-]+)?"
 TOKENIZER_FILES = ("*.txt", "*.model", "*.jinja")
@@ -78,6 +78,7 @@ class Repository:
             "architecture": (config.get("architectures") or [config.get("architecture")])[0],  # the latter is timm's
             "n_parameters": count_weights([*weight_files(folder), *also]),
             "resolution": known_size(folder, config),
+            "assumed_normalisation": assumed_normalisation(folder, config),
             "training": said_of_training(folder),
             **self.source(),
         }

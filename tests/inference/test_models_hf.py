@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedConfig, ResNetConfig, ResNetForImageClassification, ViTConfig
 from transformers import ViTForImageClassification as ViT
 
+from cxrobust.checks import check
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.graph import PixelClassifier, softmax_log_odds
 from cxrobust.inference.models.hf import HfClassifier
@@ -26,7 +27,10 @@ from cxrobust.inference.pretrained import (
     read_config,
     save_network,
 )
-from cxrobust.study import Study, parse_study
+from cxrobust.progress import silent
+from cxrobust.study import Study, parse_study, read_study
+
+from .tiny import write_study
 
 FINDINGS = ("Mass", "Pleural_Thickening", "Edema")
 
@@ -218,6 +222,42 @@ def test_a_factor_that_is_no_positive_number_is_refused_in_a_sentence(tmp_path, 
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"rescale_factor": factor}))
     with pytest.raises(DataError, match=r"preprocessor_config\.json: rescale_factor is .* above 0: correct it"):
         read_preprocessing(tmp_path, {"num_channels": 1})
+
+
+def write_study_of(folder: Path, *regimes: str) -> Path:
+    study = write_study(folder)
+    text = study.read_text().split("[[regimes]]")[0]
+    text += "".join(f'[[regimes]]\nname = "{one}"\nfamily = "hf-classifier"\nmodel = "{one}"\n' for one in regimes)
+    study.write_text(f'{text}[[perturbations]]\ncorruption = "blur"\nseverity = [5]\n[analysis]\nresamples = 200\n')
+    return study
+
+
+@pytest.mark.parametrize(
+    ("processor", "assumed"),
+    [
+        (None, "image_mean and image_std 0.5, since preprocessor_config.json is missing"),
+        ({}, "image_mean and image_std 0.5, since preprocessor_config.json has no image_mean and no image_std"),
+        ({"image_mean": [0.4]}, "image_std 0.5, since preprocessor_config.json has no image_std"),
+        ({"image_mean": [0.4], "image_std": [0.2]}, None),
+        ({"do_normalize": False}, None),
+    ],
+)
+def test_a_normalisation_that_no_file_tells_is_among_the_facts(processor, assumed, tmp_path):
+    save_vit(tmp_path / "vit", **(processor or {}))
+    if processor is None:
+        (tmp_path / "vit" / "preprocessor_config.json").unlink()
+    assert regime_in(tmp_path).facts().get("assumed_normalisation") == assumed
+
+
+def test_check_advises_on_a_normalisation_that_no_file_tells(tmp_path):
+    study = write_study_of(tmp_path, "a", "b")
+    for name in ("a", "b"):
+        save_vit(tmp_path / name, vit_config(("Effusion", "Mass")), image_mean=[0.4], image_std=[0.2])
+    (tmp_path / "a" / "preprocessor_config.json").unlink()
+    [line] = check(read_study(study), tmp_path / "out", report=silent).advice
+    assert line.startswith(
+        "regime 'a' normalises pixels by image_mean and image_std 0.5, since preprocessor_config.json is missing: if "
+    )
 
 
 def test_adapter_against_peft(tmp_path, images):

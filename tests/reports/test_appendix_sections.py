@@ -137,6 +137,15 @@ def test_resolution_within_the_graph_is_told_beside_that_of_the_perturbation():
     assert told == [inside, "224 × 224 pixels"]
 
 
+def test_a_normalisation_that_no_file_tells_is_named_in_the_models_table():
+    assumed = "image_mean and image_std 0.5, since preprocessor_config.json is missing"
+    made = replace(BASE, regimes=({**BASE.regimes[0], "assumed_normalisation": assumed}, *BASE.regimes[1:]))
+    table = built("models", made)["models"]
+    found = rows(table)
+    assert found[table.groups[0].head, "Normalisation"] == (assumed,)
+    assert (table.groups[1].head, "Normalisation") not in found
+
+
 def test_every_parameter_of_a_perturbation_is_told_and_defaults_are_marked():
     parameters = {
         "eps": {"value": "1/255", "given": True},

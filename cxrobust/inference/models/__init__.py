@@ -99,7 +99,8 @@ class Regime(Section):
 
         `architecture`, `n_parameters`, `n_adapter_parameters`, `adapter` (its settings), `source` (`folder`, or `hub`
         with `commit`), `training` (what `training.json` beside the checkpoint says), `resolution`, the height and
-        width that images are resized to within the graph, `asked`, the `texts` that a processor is given with an image
+        width that images are resized to within the graph, `assumed_normalisation`, what is taken for the normalisation
+        of pixels that no file of the model tells, and why, `asked`, the `texts` that a processor is given with an image
         and what their `form` is from, and `answers`, the spellings of `yes` and `no` that are one token each, a
         spelling a token.
         """

@@ -65,6 +65,8 @@ def _rows(one: Mapping[str, Any], view: View) -> Iterator[tuple[Cell, ...]]:
         yield _row("Network", readable(str(one.get("architecture") or _said(one).get("network") or NOT_KNOWN)))
     if one.get("resolution"):
         yield _row("Resolution", _resolution(one, view.results.data.get("size")))
+    if one.get("assumed_normalisation"):
+        yield _row("Normalisation", readable(str(one["assumed_normalisation"])))
     yield _row("Parameters", _parameters(one))
     yield _row("Tuned", _tuned(one))
     if one.get("adapter"):
