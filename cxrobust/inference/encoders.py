@@ -13,6 +13,7 @@ from cxrobust.inference.randomness import no_global_randomness
 
 Pooling = Literal["pooler", "cls", "mean", "cls-mean"]
 
+MASKED = "ViTMAEModel"
 CHANNELS_LAST = "NHWC"
 """What timm says of a network, such as a Swin Transformer, whose map of features has its channels last."""
 
@@ -66,6 +67,27 @@ class Pooled(nn.Module):
         if not isinstance(patch, int):
             return 0
         return max(0, tokens.shape[1] - (images.shape[2] // patch) * (images.shape[3] // patch))
+
+
+class Unmasked(nn.Module):
+    """The encoder of a masked autoencoder (`ViTMAEModel`) that sees all patches, in order, and so draws nothing."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+        self.config = network.config
+        self.config.mask_ratio = 0.0
+
+    def forward(self, images: Tensor) -> Any:
+        """Return the output of the encoder, whose tokens are the class token and a token for each patch, in order."""
+        network: Any = self.network
+        in_order = torch.arange(network.embeddings.patch_embeddings.num_patches, device=images.device)
+        return network(images, noise=in_order.expand(len(images), -1))
+
+
+def without_masking(network: nn.Module) -> nn.Module:
+    """Return the network itself, or, of a masked autoencoder of transformers, its encoder without masks."""
+    return Unmasked(network) if type(network).__name__ == MASKED else network
 
 
 def features_of(output: Tensor) -> Tensor:

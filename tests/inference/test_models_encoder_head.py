@@ -28,17 +28,21 @@ from transformers import (
     SiglipVisionConfig,
     SiglipVisionModel,
     ViTConfig,
+    ViTMAEConfig,
+    ViTMAEForPreTraining,
+    ViTMAEModel,
     ViTModel,
 )
 
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.datasets import read_section
 from cxrobust.inference.datasets.mimic import FINDINGS as MIMIC_FINDINGS
-from cxrobust.inference.encoders import encode
+from cxrobust.inference.encoders import encode, without_masking
 from cxrobust.inference.graph import PixelClassifier
 from cxrobust.inference.models import Workplace
 from cxrobust.inference.models.encoder_head import EncoderHead, fit_head
 from cxrobust.inference.pretrained import quiet
+from cxrobust.inference.randomness import no_global_randomness
 from cxrobust.inference.training_images import check_apart
 from cxrobust.pipeline import predict
 from cxrobust.predictions import load_predictions
@@ -172,6 +176,40 @@ def test_the_mean_is_of_patches_alone_whatever_stands_before_them(make, side, be
     features = torch.cat([tokens[0], mean]) if pooling == "cls-mean" else mean
     loaded = regime_in(tmp_path, pooling=pooling).load(FINDINGS)
     torch.testing.assert_close(loaded(as_images(picture(side)))[0], weight @ features + bias, atol=1e-5, rtol=1e-5)
+
+
+def save_mae(folder: Path) -> ViTMAEModel:
+    decoder = {f"decoder_{key}": value for key, value in {**SMALL, "intermediate_size": 8}.items()}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        whole = ViTMAEForPreTraining(ViTMAEConfig(**SIGLIP, **decoder))
+    save_encoder(folder, whole, size={"height": 32, "width": 32})
+    return ViTMAEModel.from_pretrained(folder, mask_ratio=0.0).eval()
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "cls-mean"])
+def test_a_masked_autoencoder_sees_all_patches_against_transformers(pooling, tmp_path):
+    network = save_mae(tmp_path / "encoder")
+    weight, bias = save_head(tmp_path / "head.safetensors", n_features=16 if pooling == "cls-mean" else 8)
+    with torch.random.fork_rng():
+        output = network(pixel_values=processed(tmp_path / "encoder", picture(32)))
+    tokens = output.last_hidden_state
+    assert tokens.shape == (1, 17, 8)
+    first, mean = tokens[:, 0], tokens[:, 1:].mean(dim=1)
+    features = {"cls": first, "mean": mean, "cls-mean": torch.cat([first, mean], dim=1)}[pooling]
+    loaded = regime_in(tmp_path, pooling=pooling).load(FINDINGS)
+    with no_global_randomness():
+        found = loaded(as_images(picture(32)))
+    torch.testing.assert_close(found, features @ weight.T + bias, atol=1e-5, rtol=1e-5)
+
+
+def test_patches_of_a_masked_autoencoder_stand_in_order_against_a_vision_transformer(tmp_path):
+    network = save_mae(tmp_path / "encoder")
+    plain = ViTModel(ViTConfig(**SIGLIP), add_pooling_layer=False).eval()
+    plain.load_state_dict(network.state_dict())
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = without_masking(network)(images).last_hidden_state
+    torch.testing.assert_close(found, plain(images).last_hidden_state)
 
 
 def test_a_head_called_as_the_encoders_weights_hides_neither(tmp_path):

@@ -92,7 +92,7 @@ class EncoderHead(SizedRegime):
         """
         torch = require("torch", group="inference")
         from cxrobust.inference import pretrained
-        from cxrobust.inference.encoders import Pooled
+        from cxrobust.inference.encoders import Pooled, without_masking
         from cxrobust.inference.graph import PixelClassifier
 
         folder = self.repository(fold).folder
@@ -108,7 +108,9 @@ class EncoderHead(SizedRegime):
         )
         network = pretrained.without_wrapper(network)
         network = getattr(network, "vision_model", network)
-        encoder = Pooled(network, pooling=self.pooling, where=f"regime {self.name!r}, model {folder.name}")
+        encoder = Pooled(
+            without_masking(network), pooling=self.pooling, where=f"regime {self.name!r}, model {folder.name}"
+        )
         preprocessing = self.preprocessing(folder, config)
         classifier = PixelClassifier(
             torch.nn.Sequential(encoder),
