@@ -18,6 +18,8 @@ from cxrobust.inference.checkpoints import (
 )
 from cxrobust.inference.preprocessing import assumed_normalisation, known_size
 
+SAFE_WEIGHTS, PICKLED_WEIGHTS = "model*.safetensors", "pytorch_model*.bin"
+"""Patterns of what transformers saves, now and in older checkpoints."""
 HUB_NAME = r"[\w.-]+(/[\w.-]+)?"
 TOKENIZER_FILES = ("*.txt", "*.model", "*.jinja")
 """What a tokenizer or a processor of texts needs beside JSON files."""
@@ -35,8 +37,8 @@ class Repository:
     fold: str | None = None
     patterns: tuple[str, ...] = ()
     """Files that are wanted beside JSON and `model*.safetensors`."""
-    weights: tuple[str, ...] = ("model*.safetensors",)
-    """Patterns of which one must be found."""
+    weights: tuple[str, ...] = (SAFE_WEIGHTS,)
+    """Patterns of which one must be found; the pickled weights of older checkpoints stand for safetensors."""
 
     @property
     def local(self) -> Path | None:
@@ -101,9 +103,14 @@ class Repository:
             raise DataError(own_code(folder if self.local else self.model, _modules(own)))
 
     def _snapshot(self) -> Path:
-        """Return the local copy of a hub repository; the hub is asked only when there is none."""
+        """Return the local copy of a hub repository; the hub is asked only when there is none.
+
+        Pickled weights are fetched only where the hub has no others.
+        """
         hub = require("huggingface_hub", group="inference")
-        patterns = ["*.json", *self.weights, *self.patterns, *(["*.py"] if self.code else [])]
+        patterns = ["*.json", *self.patterns, *(["*.py"] if self.code else [])]
+        older = (PICKLED_WEIGHTS,) if SAFE_WEIGHTS in self.weights else ()
+        steps = [(True, (*self.weights, *older)), (False, self.weights), *([(False, older)] if older else [])]
         found = None
 
         def get(wanted: list[str], *, local: bool) -> Path:
@@ -111,16 +118,17 @@ class Repository:
                 hub.snapshot_download(self.model, revision=self.revision, allow_patterns=wanted, local_files_only=local)
             )
 
-        for local in (True, False):
+        for local, weights in steps:
             try:
                 if not (local or self.code):
                     self._check_code(get(["*config.json"], local=False))  # before gigabytes that nothing may read
-                folder = get(patterns, local=local)
-                if any(any(folder.glob(one)) for one in self.weights) and any(folder.glob("*config.json")):
+                folder = get([*patterns, *weights], local=local)
+                if any(any(folder.glob(one)) for one in weights) and any(folder.glob("*config.json")):
                     return folder
+                wanted = " or ".join(one.replace("*", "") for one in (self.weights[0], *older))
                 found = DataError(
-                    f"{self.model}: the hub repository has no config.json with {self.weights[0].replace('*', '')}: "
-                    f"choose a revision that has them"
+                    f"{self.model}: the hub repository has no config.json with {wanted}: choose a revision that has "
+                    f"them"
                 )
             except DataError:
                 raise
@@ -129,6 +137,8 @@ class Repository:
                     f"{self.model}: no folder of that name beside the study file, and the hub does not give it "
                     f"({one_line(error, most=160)}): correct model, or download it first"
                 )
+                if not local:
+                    break
         raise found or DataError(f"{self.model}: the hub does not give it")
 
 

@@ -17,7 +17,7 @@ from cxrobust.inference.checkpoints import (
 )
 from cxrobust.inference.models import Regime
 from cxrobust.inference.preprocessing import Preprocessing, read_preprocessing
-from cxrobust.inference.repositories import TOKENIZER_FILES, Repository
+from cxrobust.inference.repositories import SAFE_WEIGHTS, TOKENIZER_FILES, Repository
 from cxrobust.study.sections import StudyPath
 
 
@@ -49,7 +49,7 @@ class RepositoryRegime(Regime):
     @property
     def weights(self) -> tuple[str, ...]:
         """Patterns of files with weights, of which one must be found."""
-        return ("model*.safetensors",)
+        return (SAFE_WEIGHTS,)
 
     def repository(self, fold: str | None) -> Repository:
         """Return where the network of a fold lies."""

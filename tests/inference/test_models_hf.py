@@ -431,6 +431,37 @@ def test_hub_repository_comes_from_the_local_cache(tmp_path, monkeypatch, images
     assert set(asked) == {("lab/vit", "v1", True)}
 
 
+@pytest.mark.parametrize("is_cached", [True, False])
+@pytest.mark.parametrize("kinds", [("pickled",), ("safe", "pickled"), ()])
+def test_pickled_weights_of_the_hub_load_where_it_has_no_others(kinds, is_cached, tmp_path, monkeypatch, images):
+    import huggingface_hub
+
+    network, hub, cache = save_vit(tmp_path / "hub"), tmp_path / "hub", tmp_path / "cache"
+    if "pickled" in kinds:
+        torch.save(network.state_dict(), hub / "pytorch_model.bin")
+    if "safe" not in kinds:
+        (hub / "model.safetensors").unlink()
+    cache.mkdir()
+
+    def snapshot_download(name, *, revision, allow_patterns, local_files_only):
+        if not local_files_only or is_cached:
+            for file in (one for pattern in allow_patterns for one in hub.glob(pattern)):
+                shutil.copy(file, cache / file.name)
+        elif not any(cache.iterdir()):
+            raise FileNotFoundError(name)
+        return str(cache)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    if not kinds:
+        with pytest.raises(DataError, match=r"lab/vit: .* no config.json with model.safetensors or pytorch_model.bin:"):
+            regime_in(tmp_path, model="lab/vit").load(FINDINGS)
+        return
+    loaded = regime_in(tmp_path, model="lab/vit").load(FINDINGS)
+    torch.testing.assert_close(loaded(images), network(pixel_values=(images - 0.5) / 0.5).logits)
+    if not is_cached:
+        assert (cache / "pytorch_model.bin").exists() == ("safe" not in kinds)
+
+
 def test_hub_that_cannot_be_reached_is_one_sentence(tmp_path, monkeypatch):
     import huggingface_hub
 

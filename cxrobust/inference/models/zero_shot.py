@@ -17,6 +17,7 @@ from cxrobust.inference.checkpoints import (
 from cxrobust.inference.models import model_family
 from cxrobust.inference.outputs import check_named, words_of
 from cxrobust.inference.remembered import remembered
+from cxrobust.inference.repositories import SAFE_WEIGHTS
 from cxrobust.inference.repository_regimes import RepositoryRegime
 from cxrobust.study.sections import Section
 
@@ -137,7 +138,7 @@ class ZeroShot(RepositoryRegime):
     @property
     def weights(self) -> tuple[str, ...]:
         """Patterns of files with weights, of which one must be found."""
-        patterns = ("model*.safetensors", *OPEN_CLIP_WEIGHTS)
+        patterns = (SAFE_WEIGHTS, *OPEN_CLIP_WEIGHTS)
         return {"auto": patterns, "transformers": patterns[:1], "open_clip": patterns[1:]}[self.library]
 
     def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
@@ -168,7 +169,7 @@ class ZeroShot(RepositoryRegime):
     def _is_open_clip(self, folder: Path) -> bool:
         if self.library != "auto":
             return self.library == "open_clip"
-        whole = (folder / "config.json").is_file() and any(folder.glob("model*.safetensors"))
+        whole = (folder / "config.json").is_file() and any(folder.glob(SAFE_WEIGHTS))
         return not whole and (folder / OPEN_CLIP).is_file()
 
     def _text_features(self, prompts: Sequence[str], model: "Contrastive", fold: str | None) -> "dict[str, Tensor]":
