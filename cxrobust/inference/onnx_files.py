@@ -146,19 +146,45 @@ def _session(file: Path) -> Any:
 
 
 def _read_back(file: Path) -> nn.Module:
-    """Return torch's reading of a file, of newer operators than it knows in the words of older ones."""
-    onnx, onnx2torch = require("onnx", group=GROUP), require("onnx2torch", group=GROUP)
+    """Return torch's reading of a file, in words that it knows where those of the file are none."""
+    onnx2torch = require("onnx2torch", group=GROUP)
     with quiet(), torch.random.fork_rng(devices=[]):
         try:
             read = onnx2torch.convert(str(file))
-        except NotImplementedError:
-            model = onnx.load(file)
-            if not any(one.domain in {"", "ai.onnx"} and one.version > KNOWN_OPSET for one in model.opset_import):
-                raise
-            versions = require("onnx.version_converter", group=GROUP)
-            read = onnx2torch.convert(versions.convert_version(model, KNOWN_OPSET))
+        except (KeyError, NotImplementedError):  # the former where it looks for a weight that a node gives
+            read = onnx2torch.convert(_in_known_words(file))
     network: nn.Module = read.float().eval().requires_grad_(False)
     return network
+
+
+def _in_known_words(file: Path) -> Any:
+    """Return a file's model without nodes that only rename weights, and newer operators in the words of older ones."""
+    onnx, versions = require("onnx", group=GROUP), require("onnx.version_converter", group=GROUP)
+    model = onnx.load(file)
+    _name_weights_apart(model.graph)
+    if any(one.domain in {"", "ai.onnx"} and one.version > KNOWN_OPSET for one in model.opset_import):
+        return versions.convert_version(model, KNOWN_OPSET)
+    return model
+
+
+def _name_weights_apart(graph: Any) -> None:
+    """Give each name by which an `Identity` calls a weight a weight of its own, and leave out the node.
+
+    Exporters that keep equal weights once write such nodes, as for the batch normalisations of an untrained network.
+    """
+    weights, kept = {one.name: one for one in graph.initializer}, []
+    outputs = {one.name for one in graph.output}
+    for node in graph.node:
+        weight = weights.get(node.input[0]) if node.op_type == "Identity" else None
+        if weight is None or node.output[0] in outputs:
+            kept.append(node)
+            continue
+        own = graph.initializer.add()
+        own.CopyFrom(weight)
+        own.name = node.output[0]
+        weights[own.name] = own
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def _differs(network: nn.Module, images: Tensor, expected: Tensor) -> str | None:

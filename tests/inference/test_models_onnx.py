@@ -111,6 +111,65 @@ def test_newer_operators_than_torch_reads_have_gradients_too(external, tmp_path,
     torch.testing.assert_close(gradient, torch.autograd.grad(scores[:, 1].sum(), own)[0], rtol=1e-5, atol=1e-7)
 
 
+def save_residual(file: Path, *, merged: bool, opset: int = 17) -> None:
+    """A residual block whose batch normalisations are untrained, with equal weights kept once or each of its own."""
+    rng = np.random.default_rng(1)
+    own = {"one": np.ones(4), "zero": np.zeros(4), "weight": rng.normal(size=(4, 3))}
+    own |= {f"kernel{n}": rng.normal(0, 0.5, (4, 4 if n else 1, 3, 3)) for n in range(3)}
+    node, names, nodes = onnx.helper.make_node, dict[str, str](), []
+
+    def called(weight: str, name: str) -> str:
+        """Name a weight anew: each name but the first through the one before it, as a chain of copies."""
+        if merged and weight in names:
+            nodes.append(node("Identity", [names[weight]], [name]))
+        else:
+            own[name] = own[weight]
+        names[weight] = name
+        return name
+
+    before = "x"
+    for n in range(3):
+        nodes.append(node("Conv", [before, f"kernel{n}", called("zero", f"bias{n}")], [f"c{n}"], pads=[1, 1, 1, 1]))
+        roles = {"scale": "one", "shift": "zero", "mean": "zero", "var": "one"}
+        inputs = [called(weight, f"{role}{n}") for role, weight in roles.items()]
+        nodes.append(node("BatchNormalization", [f"c{n}", *inputs], [f"n{n}"]))
+        nodes.append(node("Relu", [f"n{n}"], [f"r{n}"]))
+        before = f"r{n}"
+    nodes += [
+        node("Add", ["r2", "r0"], ["sum"]),
+        node("GlobalAveragePool", ["sum"], ["mean"]),
+        node("Flatten", ["mean"], ["flat"]),
+        node("Gemm", ["flat", "weight"], ["y"]),
+    ]
+    tensor, kept = onnx.helper.make_tensor_value_info, [one for one in own if one not in {"one", "zero"}]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "g",
+        [tensor("x", onnx.TensorProto.FLOAT, ["n", 1, 16, 16])],
+        [tensor("y", onnx.TensorProto.FLOAT, ["n", 3])],
+        [onnx.numpy_helper.from_array(own[name].astype(np.float32), name) for name in kept],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, file)
+
+
+@pytest.mark.parametrize("opset", [17, 20])
+def test_equal_weights_that_a_file_keeps_once_have_gradients_against_a_file_that_keeps_each(opset, tmp_path, images):
+    found = []
+    for merged in (True, False):
+        save_residual(tmp_path / "net.onnx", merged=merged, opset=opset)
+        kinds = [one.op_type for one in onnx.load(tmp_path / "net.onnx").graph.node]
+        assert kinds.count("Identity") == 13 * merged
+        assert regime_in(tmp_path).gradient_problem() is None
+        pixels = images.clone().requires_grad_(True)
+        logits = regime_in(tmp_path).load(OUTPUTS)(pixels)
+        torch.testing.assert_close(logits.detach(), run(tmp_path / "net.onnx", images.numpy()), rtol=1e-4, atol=1e-5)
+        found.append(torch.autograd.grad(logits[:, 1].sum(), pixels)[0])
+    torch.testing.assert_close(*found)
+    assert bool(found[0].any())
+
+
 def test_resizing_and_channels_against_torch(tmp_path):
     made = save_onnx(tmp_path / "net.onnx", n_channels=3)
     large = torch.rand(2, 1, 40, 40, generator=torch.Generator().manual_seed(0))
