@@ -264,7 +264,7 @@ def draw(width: float, points: Sequence[Point], exponents: Sequence[Exponent]) -
         axes.legend(frameon=False, loc="upper left", handlelength=1.6)
     panels[0].set_ylabel("seconds for all resamples")
     low, high = panels[0].get_ylim()
-    panels[0].set_ylim(low, high * 1000)  # room for the legends
+    panels[0].set_ylim(low, high * 100)  # room for the legends
     return figure
 
 
