@@ -258,6 +258,23 @@ def test_each_part_of_the_worst_of_several_finds_what_no_other_does(
     torch.testing.assert_close(bce(model, together, one.labels), alone[only], rtol=1e-6, atol=1e-6)
 
 
+def test_squares_after_images_that_steps_put_wrong_are_drawn_by_the_seed_of_their_own_image() -> None:
+    class DarkFalls(torch.nn.Module):
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            mean = images.mean((1, 2, 3))
+            return torch.where(mean[:, None] < 0.4, 2 + 400 * (mean[:, None] - 0.3), Stairs()(images)).expand(-1, 3)
+
+    one, model = grey(), DarkFalls()
+    one.images[0] = 0.3
+    after_steps = model(make(eps=0.05, until_wrong_at=0.5, **PARTS["cross-entropies"]).perturb(one, model))[:, 0]
+    assert (after_steps < 0).tolist() == [True, False, False, False]
+    made = make(attack="autoattack-multilabel", eps=0.05, steps=8, queries=100, until_wrong_at=0.5)
+    together = made.perturb(one, model)
+    for row in range(4):
+        alone = Batch(images=one.images[[row]], labels=one.labels[[row]], findings=FINDINGS, seeds=(one.seeds[row],))
+        torch.testing.assert_close(made.perturb(alone, model)[0], together[row], atol=1e-9, rtol=0)
+
+
 def test_carlini_and_wagner_reach_the_nearest_point_of_a_plane() -> None:
     """Of a linear model the nearest image on the other side is |z| / ‖w‖ away."""
 
@@ -414,6 +431,34 @@ def test_an_image_that_is_wrong_already_is_left_as_it_is_by_the_nearest() -> Non
         Batch(images=one.images, labels=labels, findings=FINDINGS, seeds=one.seeds), model
     )
     torch.testing.assert_close(moved, one.images, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "eps"), [("apgd", 0.05), ("apgd-l2", 0.6)])
+def test_auto_pgd_stays_at_a_peak_within_its_ball(name: str, eps: float) -> None:
+    """What is near enough is not stretched to the bound: half of the way there each image meets its worst."""
+    one = batch(missing=False)
+    inner = Batch(images=0.4 + 0.2 * one.images, labels=0 * one.labels, findings=FINDINGS, seeds=one.seeds)
+    ways = torch.from_numpy(np.random.default_rng(9).choice([-1.0, 1.0], (5, 1, 12, 12)))
+    length = eps / 2 if name == "apgd" else eps / 2 / 12  # the way to the peak has 12 times this as its length
+    peaks = inner.images + length * ways
+
+    class Hill(torch.nn.Module):
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            near = torch.cdist(images.flatten(1), peaks.flatten(1)).min(dim=1).values
+            return (-near)[:, None].expand(-1, 3)
+
+    moved = make(attack=name, eps=eps, steps=100).perturb(inner, Hill())
+    assert ((moved - peaks).flatten(1).norm(dim=1) < 0.1 * 12 * length).all()
+
+
+@pytest.mark.parametrize("name", ["apgd-l2", "least-eps-l2"])
+def test_no_pixel_of_a_black_and_white_image_leaves_the_range_in_the_euclidean_norm(name: str) -> None:
+    images = torch.from_numpy((np.random.default_rng(4).random((2, 1, 12, 12)) > 0.5).astype(np.float64))
+    one = Batch(images=images, labels=np.ones((2, 3), dtype=np.int8), findings=FINDINGS, seeds=(1, 2))
+    moved = make(attack=name, eps=0.8).perturb(one, network())
+    assert not torch.equal(moved, images)
+    assert float(moved.min()) >= 0
+    assert float(moved.max()) <= 1
 
 
 def test_auto_pgd_in_the_euclidean_norm_goes_straight_on_a_plane_and_is_no_weaker_than_pgd() -> None:
