@@ -112,6 +112,27 @@ def test_one_search_is_as_strong_as_a_pgd_run_at_each_strength_for_a_third_of_th
     assert passes * 3 <= model.seen
 
 
+@pytest.mark.parametrize(("name", "grid"), [("least-eps", (0.01, 0.02, 0.04, 0.08)), ("least-eps-l2", (0.1, 0.2, 0.4))])
+def test_what_was_found_at_a_strength_is_kept_where_greater_ones_overshoot(name: str, grid: tuple[float, ...]) -> None:
+    """Logits have their peak at the second strength, so that what is stretched further has a lower loss."""
+    one = Batch(
+        images=torch.full((3, 1, 12, 12), 0.5, dtype=torch.float64),
+        labels=np.zeros((3, 3), dtype=np.int8),
+        findings=FINDINGS,
+        seeds=(1, 2, 3),
+    )
+    length = grid[1] * (12 if name == "least-eps" else 1)
+    way = torch.from_numpy(np.random.default_rng(9).choice([-1.0, 1.0], 144)) / 12
+
+    class Hill(torch.nn.Module):
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            return 10 - 10 * (images.flatten(1) - 0.5 - length * way).norm(dim=1, keepdim=True).expand(-1, 3) / length
+
+    found = searched(name, one, Hill(), grid, steps=1)
+    np.testing.assert_allclose(found[0], 5, atol=1e-9)
+    np.testing.assert_allclose(found[1:], 10, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["least-eps", "least-eps-l2"])
 def test_a_search_goes_on_from_what_it_found_at_the_strength_before(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     one, model = batch(5, missing=False), network()

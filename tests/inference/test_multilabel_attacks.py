@@ -182,6 +182,21 @@ def test_square_against_a_plain_loop_for_one_image() -> None:
         torch.testing.assert_close(found[row], expected, atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("queries", [1, 40])
+@pytest.mark.parametrize("loss", ["bce", "margin"])
+def test_square_leaves_an_image_that_every_change_would_make_easier(loss: str, queries: int) -> None:
+    one = batch(missing=False)
+
+    class Summit(torch.nn.Module):
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            apart = torch.cdist(images.flatten(1), one.images.flatten(1)).min(dim=1).values
+            return (1 - apart)[:, None].expand(-1, 3)
+
+    absent = Batch(images=one.images, labels=0 * one.labels, findings=FINDINGS, seeds=one.seeds)
+    moved = make(attack="square", eps=0.05, queries=queries, loss=loss).perturb(absent, Summit())
+    torch.testing.assert_close(moved, one.images, atol=0, rtol=0)
+
+
 def test_the_worst_of_several_is_no_better_than_each() -> None:
     one, model = batch(), network()
     made = make(attack="autoattack-multilabel", eps=0.05, steps=5, queries=30)
