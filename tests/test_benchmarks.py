@@ -349,7 +349,7 @@ def test_cells_that_are_timed_are_distinct_and_forget_their_order_before_each_tu
     monkeypatch.setattr(benchmark, "metric", dict.fromkeys(benchmark.METRICS, Metric()))
     benchmark.timed_along("cells")
     every = [one for one in timed if len(one[0]) == 3]
-    assert len(every) == 3 * benchmark.REPEATS
+    assert len(every) == len(benchmark.METRICS) * benchmark.REPEATS
     for contents, kept in every:
         assert len(set(contents)) == 3
         assert kept == [{}] * 3
