@@ -97,9 +97,9 @@ def test_a_section_appears_when_its_data_exist(tmp_path: Path, drawn: Path) -> N
         "long " * 60,
     ],
 )
-def test_a_hostile_title_stays_text(title: str, tmp_path: Path) -> None:
+def test_a_hostile_title_stays_text(title: str, tmp_path: Path, drawn: Path) -> None:
     made = replace(SMALL, title=title.strip())
-    pdf_path, html_path, *_ = render(results(made), formats=("pdf", "html"), out=tmp_path, images=None)
+    pdf_path, html_path, *_ = render(results(made), formats=("pdf", "html"), out=tmp_path, images=None, keep=drawn)
     assert made.title in words_of(pdf_path)
     assert set(pypdf.PdfReader(pdf_path).attachments) <= OURS
     html = html_path.read_text(encoding="utf-8")
@@ -107,11 +107,11 @@ def test_a_hostile_title_stays_text(title: str, tmp_path: Path) -> None:
     assert 'href="file:' not in html
 
 
-def test_authors_stand_below_the_title_with_their_orcid_as_text(tmp_path: Path) -> None:
+def test_authors_stand_below_the_title_with_their_orcid_as_text(tmp_path: Path, drawn: Path) -> None:
     named = ["Ada Lovelace (0000-0002-1825-0097)", "<script>x</script> {{ 7 * 7 }}", "Ŵ " * 40]
     made = results(SMALL)
     whole = replace(made, study={**made.study, "study": {**made.study["study"], "authors": named}})
-    pdf_path, html_path, *_ = render(whole, formats=("pdf", "html"), out=tmp_path, images=None)
+    pdf_path, html_path, *_ = render(whole, formats=("pdf", "html"), out=tmp_path, images=None, keep=drawn)
     first = " ".join(pypdf.PdfReader(pdf_path).pages[0].extract_text().split())
     assert first.index(SMALL.title) < first.index("Ada Lovelace 0000-0002-1825-0097, <script>x</script> {{ 7 * 7 }},")
     assert pypdf.PdfReader(pdf_path).metadata.author.startswith("Ada Lovelace, <script>")
