@@ -22,6 +22,14 @@ def in_one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _predicted(with_executor(folder, "local"))
 
 
+@pytest.fixture(scope="session")
+def with_skipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a study of which one process left out an image that cannot be read, and one without a number."""
+    from .executing import poisoned
+
+    return _predicted(poisoned(tmp_path_factory.mktemp("skipped"), "local"))
+
+
 def _predicted(study: Path) -> Path:
     from cxrobust import pipeline
     from cxrobust.study import read_study

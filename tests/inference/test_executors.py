@@ -1,10 +1,8 @@
-"""Units in processes, on a Ray cluster and as Slurm jobs: the same files, also where workers and nodes are killed."""
+"""Units in processes, by Ray and as Slurm jobs of this machine: the same files, also where workers are killed."""
 
 import json
 import os
 import pickle
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxrobust import pipeline
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import LEFTOVER
 from cxrobust.inference import engine
@@ -29,55 +26,26 @@ from cxrobust.inference.work import Task, Worker
 from cxrobust.predictions import load_predictions
 from cxrobust.study import parse_study, read_study
 
-from .test_skipping import SENSITIVE, blacken
+from .executing import (
+    ATTACKED,
+    KILLED_ONCE,
+    assert_left_out_alike,
+    assert_same_but_for_code,
+    poisoned,
+    predicted,
+)
 from .tiny import MODULE, unit_files, with_executor, write_study
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.long
 
-ATTACKED = "images.requires_grad and len(images) > 2"
-"""When a network reads a batch under attack, and not the two images by which its steadiness is seen."""
-KILLED_ONCE = (
-    MODULE
-    + """
-import pathlib
-import signal
 
-_build, FLAG = build, pathlib.Path(__file__).with_name("killed")
-
-class Fatal(torch.nn.Module):
-    def __init__(self, inner):
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, images):
-        if WHEN:
-            try:
-                FLAG.open("x").close()
-            except FileExistsError:
-                pass
-            else:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return self.inner(images)
-
-def build(*, seed=0, **k):
-    return Fatal(_build(seed=seed, **k))
-"""
-)
-"""Networks that kill their process once, where WHEN holds."""
-
-
-def predicted(path: Path) -> dict[str, bytes]:
-    pipeline.predict(read_study(path), path.parent / "out")
-    load_predictions(path.parent / "out" / "predictions")
-    return unit_files(path.parent / "out")
-
-
-def assert_same_but_for_code(ours: Path, theirs: Path) -> None:
-    """The same numbers, of networks whose source, and so whose units' names, differ."""
-    one, other = (load_predictions(folder / "out" / "predictions") for folder in (ours, theirs))
-    np.testing.assert_array_equal(one.probabilities, other.probabilities)
-    assert one.image_ids == other.image_ids
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    """Ray on this machine, as a study without an address starts it; its workers go on from one test to the next."""
+    ray = pytest.importorskip("ray")
+    with on_ray._connected(ray, None):
+        yield
 
 
 def test_processes_write_the_files_of_one_process(in_one_process: Path, tmp_path: Path) -> None:
@@ -89,10 +57,14 @@ def test_processes_write_the_files_of_one_process(in_one_process: Path, tmp_path
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("keys", [("local",), ("processes", "workers = 1"), ("ray",)])
 def test_units_are_done_before_the_last_image_is_decoded(
-    keys: tuple[str, ...], in_one_process: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    keys: tuple[str, ...],
+    in_one_process: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     if "ray" in keys:
-        pytest.importorskip("ray")
+        request.getfixturevalue("ray_here")
     path, opened = with_executor(tmp_path, *keys), FileImages.opened
     done_before: list[int] = []
 
@@ -113,10 +85,10 @@ def test_units_are_done_before_the_last_image_is_decoded(
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("keys", [("local",), ("processes", "workers = 1"), ("ray",)])
 def test_an_image_found_damaged_during_a_run_fails_the_units_of_its_shard_by_name_and_no_other(
-    keys: tuple[str, ...], in_one_process: Path, tmp_path: Path
+    keys: tuple[str, ...], in_one_process: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if "ray" in keys:
-        pytest.importorskip("ray")
+        request.getfixturevalue("ray_here")
     path, image = with_executor(tmp_path, *keys), tmp_path / "images" / "i039.png"
     whole = image.read_bytes()
     image.write_bytes(whole[:120])
@@ -173,39 +145,9 @@ def test_a_process_that_is_killed_each_time_is_named(tmp_path: Path) -> None:
     assert all(entry.said.endswith("(attempt 2)") for entry in found.failed)
 
 
-@pytest.fixture(scope="module")
-def with_skipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a study of which one process left out an image that cannot be read, and one without a number."""
-    folder = tmp_path_factory.mktemp("skipped")
-    predicted(poisoned(folder, "local"))
-    return folder
-
-
-def poisoned(folder: Path, executor: str, *lines: str) -> Path:
-    path = with_executor(folder, executor, *lines, 'on_error = "skip"')
-    image = folder / "images" / "i007.png"
-    image.write_bytes(image.read_bytes()[:120])
-    blacken(folder, "i003")
-    (folder / "tiny_networks.py").write_text(SENSITIVE)
-    return path
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("executor", ["processes", "ray"])
-def test_other_executors_leave_out_the_images_that_one_process_leaves_out(
-    executor: str, with_skipped: Path, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    keys = "workers = 2"
-    if executor == "ray":
-        keys = f'address = "{request.getfixturevalue("cluster").address}"'
-    assert predicted(poisoned(tmp_path, executor, keys)) == unit_files(with_skipped / "out")
-    ours, theirs = (
-        json.loads((folder / "out" / "predictions" / "index.json").read_text())["data"]
-        for folder in (tmp_path, with_skipped)
-    )
-    assert [one["image"] for one in ours["skipped"]] == ["i003", "i007"]
-    assert ours["skipped"] == theirs["skipped"]
-    assert ours["exclusions"] == theirs["exclusions"]
+def test_processes_leave_out_the_images_that_one_process_leaves_out(with_skipped: Path, tmp_path: Path) -> None:
+    predicted(poisoned(tmp_path, "processes", "workers = 2"))
+    assert_left_out_alike(tmp_path, with_skipped)
 
 
 @pytest.mark.parametrize(("workers", "n"), [((), 2), (("workers = 3",), 3)])
@@ -441,191 +383,7 @@ def test_jobs_get_shares_of_nearly_as_many_images_in_order(tmp_path: Path) -> No
         assert len(shares) <= n
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[object]:
-    """A Ray cluster of two nodes on this machine, whose models take their time."""
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TINY_WAIT", "0.02")
-        patch.setenv("RAY_worker_niceness", "0")  # else other tests leave them hardly a core's time
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        yield made
-        made.shutdown()
-
-
-SEEN = MODULE.replace(
-    "        time.sleep(",
-    "        import ray, pathlib\n"
-    "        if ray.is_initialized():  # not in the process that keeps example images\n"
-    "            pathlib.Path(__file__).with_name('node-' + ray.get_runtime_context().get_node_id()).touch()\n"
-    "        time.sleep(",
-)
-"""Networks that note the node which they run on."""
-
-
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        (["gpus = 1"], r"\[compute\] cpus = 1 and gpus = 1: no node .* \(its nodes have: cpus = 1 and gpus = 0\)"),
-        (["cpus = 64"], r"cpus = 64: no node of the Ray cluster has as much"),
-        (["memory = 1e6"], r"cpus = 1 and memory = 1e\+06: no node"),
-    ],
-)
-def test_what_no_node_has_is_refused(lines: list[str], message: str, tmp_path: Path, cluster: object) -> None:
-    with pytest.raises(DataError, match=message):
-        predicted(with_executor(tmp_path, "ray", f'address = "{cluster.address}"', *lines))  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(("cpus", "gpus", "fits"), [(4, 1, False), (2, 1, True), (4, 0, True), (2, 0.5, True)])
-def test_one_node_must_have_all_that_a_unit_asks_for(cpus: int, gpus: float, *, fits: bool) -> None:
-    nodes = [{"CPU": 8.0}, {"CPU": 2.0, "GPU": 1.0}]
-    if fits:
-        on_ray._check_given({"num_cpus": cpus, "num_gpus": gpus}, nodes)
-    else:
-        with pytest.raises(DataError, match=r"cpus = 8 and gpus = 0; cpus = 2 and gpus = 1"):
-            on_ray._check_given({"num_cpus": cpus, "num_gpus": gpus}, nodes)
-
-
-ASSIGNED = MODULE.replace(
-    "        time.sleep(",
-    "        import json, pathlib, ray\n"
-    "        if ray.is_initialized():\n"
-    "            here = ray.get_runtime_context()\n"
-    "            given = json.dumps([here.get_node_id(), here.get_assigned_resources()], sort_keys=True)\n"
-    "            with pathlib.Path(__file__).with_name('assigned').open('a') as file:\n"
-    "                file.write(given + '\\n')\n"
-    "        time.sleep(",
-)
-"""Networks that note what Ray gave their task."""
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_units_get_the_gpus_and_memory_that_they_ask_for(in_one_process: Path, tmp_path: Path, cluster: object) -> None:
-    node = cluster.add_node(num_cpus=2, num_gpus=1)  # type: ignore[attr-defined]
-    lines = (f'address = "{cluster.address}"', "gpus = 0.5", "memory = 0.1")  # type: ignore[attr-defined]
-    path = with_executor(tmp_path, "ray", *lines)
-    (tmp_path / "tiny_networks.py").write_text(ASSIGNED)
-    predicted(path)
-    cluster.remove_node(node)  # type: ignore[attr-defined]
-    assert_same_but_for_code(tmp_path, in_one_process)
-    given = [json.loads(line) for line in set((tmp_path / "assigned").read_text().splitlines())]
-    assert {place for place, _ in given} == {node.node_id}
-    for _, resources in given:
-        assert resources["GPU"] == 0.5
-        assert resources["CPU"] == 1
-        assert resources["memory"] == int(0.1 * 2**30)
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_cluster_that_was_started_elsewhere_finds_a_study_by_a_relative_path(
-    in_one_process: Path, tmp_path: Path, cluster: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = with_executor(tmp_path, "ray", f'address = "{cluster.address}"')  # type: ignore[attr-defined]
-    path.write_text(path.read_text().replace("options = {", 'weights = "weights"\noptions = {'))
-    (tmp_path / "weights").write_text("1")
-    (tmp_path / "tiny_networks.py").write_text(
-        MODULE.replace("    torch.manual_seed(seed)", "    torch.manual_seed(int(open(weights).read()) if seed else 0)")
-    )
-    monkeypatch.chdir(tmp_path)
-    pipeline.predict(read_study(Path(path.name)), Path("out"))
-    assert_same_but_for_code(tmp_path, in_one_process)
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_node_that_is_killed_during_a_run_changes_nothing(
-    in_one_process: Path, tmp_path: Path, cluster: object
-) -> None:
-    node = cluster.add_node(num_cpus=1)  # type: ignore[attr-defined]
-    path = with_executor(tmp_path, "ray", f'address = "{cluster.address}"', "memory = 0.1")  # type: ignore[attr-defined]
-    (tmp_path / "tiny_networks.py").write_text(SEEN)
-    killed = []
-
-    def kill() -> None:
-        while len(unit_files(tmp_path / "out")) < 4 or len(list(tmp_path.glob("node-*"))) < 2:
-            time.sleep(0.05)
-        cluster.remove_node(node, allow_graceful=False)  # type: ignore[attr-defined]
-        killed.append(len(unit_files(tmp_path / "out")))
-
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
-    predicted(path)
-    thread.join()
-    assert killed[0] < 30
-    assert len(list(tmp_path.glob("node-*"))) == 2
-    assert_same_but_for_code(tmp_path, in_one_process)
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_nodes_that_share_no_disk_send_files_through_the_store(
-    in_one_process: Path, tmp_path: Path, cluster: object
-) -> None:
-    path = with_executor(
-        tmp_path,
-        "ray",
-        f'address = "{cluster.address}"',
-        f'store = "file://{tmp_path / "store"}"',  # type: ignore[attr-defined]
-    )
-    (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", ATTACKED))
-    predicted(path)
-    assert (tmp_path / "killed").exists()
-    assert_same_but_for_code(tmp_path, in_one_process)
-    np.testing.assert_array_equal(
-        load_predictions(tmp_path / "store").probabilities,
-        load_predictions(in_one_process / "out" / "predictions").probabilities,
-    )
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_ray_on_this_machine_works_at_the_priority_of_the_process_that_was_started() -> None:
+def test_ray_on_this_machine_works_at_the_priority_of_the_process_that_was_started(ray_here: None) -> None:
     ray = pytest.importorskip("ray")
-    with on_ray._connected(ray, None):
-        assert ray.get(ray.remote(lambda: os.nice(0)).remote()) == os.nice(0)
-
-
-def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ray = pytest.importorskip("ray")
-
-    def refuse(**_: object) -> None:
-        raise ConnectionError("nobody there")
-
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", refuse)
-    with pytest.raises(DataError, match=r"address = 'auto': no Ray cluster answers \(nobody there\)"):
-        predicted(with_executor(tmp_path / "far", "ray", 'address = "auto"'))
-    with pytest.raises(DataError, match=r'executor = "ray": Ray does not start on this machine \(nobody there\)'):
-        predicted(with_executor(tmp_path / "here", "ray"))
-
-
-@pytest.mark.parametrize("scheme", ["", "ray://"])
-def test_an_address_where_nothing_listens_is_told_before_ray_tries_it(
-    scheme: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ray = pytest.importorskip("ray")
-    tried = []
-
-    def refuse(*, address: str, **_: object) -> None:
-        tried.append(address)
-        raise ConnectionError("nobody there")
-
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", refuse)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(DataError, match="nobody there"), on_ray._connected(ray, address):
-            pass
-    with (
-        pytest.raises(DataError, match=rf"address = '{address}': no Ray cluster answers \(Connection refused\): write"),
-        on_ray._connected(ray, address),
-    ):
-        pass
-    assert tried == [address]  # while a server listened
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:65536", "127.0.0.1:port", "[::1:6379", "a..b:1"])
-def test_an_address_that_cannot_be_one_is_one_sentence(address: str) -> None:
-    ray = pytest.importorskip("ray")
-    with pytest.raises(DataError, match="no Ray cluster answers"), on_ray._connected(ray, address):
-        pass
+    assert ray.get(ray.remote(lambda: os.nice(0)).remote()) == os.nice(0)

@@ -21,8 +21,7 @@ from cxrobust.inference.executors import slurm
 from cxrobust.predictions import load_predictions
 from cxrobust.study import read_study
 
-from .test_executors import with_executor
-from .tiny import unit_files
+from .tiny import unit_files, with_executor
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.long
