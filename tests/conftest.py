@@ -34,6 +34,12 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where figures are kept for tests of what is said around them: one that reads the same is drawn once."""
+    return tmp_path_factory.mktemp("drawn")
+
+
+@pytest.fixture(scope="session")
 def wheel_tables() -> Path:
     """Folder of the real label tables that the wheel of torchxrayvision carries; its code is not imported."""
     found = importlib.util.find_spec("torchxrayvision")

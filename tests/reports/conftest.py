@@ -1,17 +1,10 @@
 """Fixtures of the tests of reports."""
 
 import os
-from pathlib import Path
 
 import pytest
 
 from .documents import Documents
-
-
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where figures are kept for tests of what is said around them: one that reads the same is drawn once."""
-    return tmp_path_factory.mktemp("drawn")
 
 
 @pytest.fixture(scope="session")

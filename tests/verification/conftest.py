@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cxrobust import verification
+from cxrobust.files import sha256_file
 from cxrobust.verification import comparisons
 
 
@@ -20,16 +22,20 @@ def _printed_once() -> Iterator[None]:
 
 
 def once(print_again: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep what is printed of given results, unless it also depends on what folders of images or templates hold."""
+    """Keep what is printed of given results, and of what given folders of images and templates hold."""
     kept: dict[str, Any] = {}
 
     @wraps(print_again)
     def printed(*results: Any, **options: Any) -> Any:
-        if options.get("images") or options.get("templates"):
-            return print_again(*results, **options)
-        key = repr((results, options))
+        key = repr((results, {name: held(one) if isinstance(one, Path) else one for name, one in options.items()}))
         if key not in kept:
             kept[key] = print_again(*results, **options)
         return kept[key]
 
     return printed
+
+
+def held(folder: Path) -> dict[str, str]:
+    """Hash of each file in a folder, by its path there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): sha256_file(path) for path in files}

@@ -294,8 +294,8 @@ def test_a_file_that_was_added_to_an_attached_zip_is_named(written: Path, tmp_pa
         assert found(verdict, "predictions.zip").differences == ("notes.txt is not listed in its index.json",)
 
 
-def test_an_image_that_was_added_to_those_attached_is_named(tmp_path: Path) -> None:
-    path, _ = render(results(SMALL, images=tmp_path), formats=("pdf",), out=tmp_path, images=tmp_path)
+def test_an_image_that_was_added_to_those_attached_is_named(tmp_path: Path, drawn: Path) -> None:
+    path, _ = render(results(SMALL, images=tmp_path), formats=("pdf",), out=tmp_path, images=tmp_path, keep=drawn)
     images = tampering.unzipped(tampering.attached(path)["images.zip"])
     files = {"images.zip": tampering.zip_of({**images, "examples/more.png": b"an image"})}
     honest = verification.verify(path)
@@ -361,7 +361,7 @@ def test_a_forged_probability_of_an_example_image_is_found_though_every_hash_agr
     )
 
 
-def test_attack_checks_are_said_not_to_be_checked(tmp_path: Path) -> None:
+def test_attack_checks_are_said_not_to_be_checked(tmp_path: Path, drawn: Path) -> None:
     made = results(SMALL)
     names = [one["name"] for one in made.regimes]
     checks = tuple(
@@ -372,7 +372,7 @@ def test_attack_checks_are_said_not_to_be_checked(tmp_path: Path) -> None:
         }
         for name in names
     )
-    for path in render(replace(made, attack_checks=checks), formats=("pdf",), out=tmp_path, images=None):
+    for path in render(replace(made, attack_checks=checks), formats=("pdf",), out=tmp_path, images=None, keep=drawn):
         verdict = verification.verify(path)
         assert found(verdict, "attack checks and transfer").status == "not checked"
         assert "need the models" in found(verdict, "attack checks and transfer").said
@@ -381,13 +381,13 @@ def test_attack_checks_are_said_not_to_be_checked(tmp_path: Path) -> None:
 
 
 def test_pages_whose_images_are_not_attached_are_printed_with_the_readers_or_not_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = results(SMALL, images=tmp_path)
-    carrying, *_ = render(made, formats=("pdf",), out=tmp_path / "carrying", images=tmp_path)
+    carrying, *_ = render(made, formats=("pdf",), out=tmp_path / "carrying", images=tmp_path, keep=drawn)
     monkeypatch.setattr(evidence, "MOST_BYTES", 10)
-    large, *_ = render(made, formats=("pdf",), out=tmp_path / "large", images=tmp_path)
-    without, *_ = render(made, formats=("pdf",), out=tmp_path / "without", images=None)
+    large, *_ = render(made, formats=("pdf",), out=tmp_path / "large", images=tmp_path, keep=drawn)
+    without, *_ = render(made, formats=("pdf",), out=tmp_path / "without", images=None, keep=drawn)
     said = [
         json.loads(tampering.attached(path)["manifest.json"])["example_images"] for path in (carrying, large, without)
     ]
@@ -409,9 +409,11 @@ def test_a_swapped_study_file_is_found(written: Path, tmp_path: Path) -> None:
 
 
 def test_without_predictions_estimates_are_said_not_to_be_recomputed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, drawn: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path, appendix = render(results(SMALL, images=tmp_path), formats=("pdf",), out=tmp_path, images=tmp_path)
+    path, appendix = render(
+        results(SMALL, images=tmp_path), formats=("pdf",), out=tmp_path, images=tmp_path, keep=drawn
+    )
     verdict = verification.verify(path)
     assert found(verdict, "estimates").status == "not checked"
     assert "were not recomputed" in found(verdict, "estimates").said
@@ -425,11 +427,11 @@ def test_without_predictions_estimates_are_said_not_to_be_recomputed(
     )
 
 
-def test_templates_of_the_authors_own_are_used_and_told(tmp_path: Path) -> None:
+def test_templates_of_the_authors_own_are_used_and_told(tmp_path: Path, drawn: Path) -> None:
     own = tmp_path / "own"
     (own / "sections").mkdir(parents=True)
     (own / "sections" / "clustering.html.j2").write_text("<p>AUROC 0.999</p>")
-    path, _ = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None, templates=own)
+    path, _ = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None, templates=own, keep=drawn)
     verdict = verification.verify(path)
     assert found(verdict, "pages").status == "agrees", found(verdict, "pages").differences
     assert found(verdict, "templates").said.startswith("1 file of its own came before")
@@ -448,8 +450,8 @@ def test_a_model_in_a_folder_that_is_not_at_hand_is_the_one_in_the_results() -> 
     assert by_name(recorded)["regimes"][1] != by_name(read)["regimes"][1]
 
 
-def test_another_version_that_laid_pages_out_otherwise_is_compared_by_words(tmp_path: Path) -> None:
-    path, _ = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None, paper="Letter")
+def test_another_version_that_laid_pages_out_otherwise_is_compared_by_words(tmp_path: Path, drawn: Path) -> None:
+    path, _ = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None, paper="Letter", keep=drawn)
     with pikepdf.open(path) as letter:
         assert {tuple(map(float, page.mediabox)) for page in letter.pages} == {(0, 0, 612, 792)}
     for page in pypdfium2.PdfDocument(path):
@@ -553,14 +555,14 @@ def test_an_index_that_names_files_elsewhere_is_refused(written: Path, tmp_path:
     assert any("no plain name" in one for one in found(verdict, "predictions").differences)
 
 
-def test_a_version_that_brings_a_style_of_its_own_hides_nothing(tmp_path: Path) -> None:
+def test_a_version_that_brings_a_style_of_its_own_hides_nothing(tmp_path: Path, drawn: Path) -> None:
     made = results(SMALL)
     style = "0.1\n} } section#limitations { display: none } p { content: "
     analysis = {**made.provenance["analysis"], "versions": {"cxrobust": style}}
     forged = replace(made, provenance={**made.provenance, "analysis": analysis})
     titles = []
     for name, one in (("honest", made), ("forged", forged)):
-        path, _ = render(one, formats=("pdf",), out=tmp_path / name, images=None)
+        path, _ = render(one, formats=("pdf",), out=tmp_path / name, images=None, keep=drawn)
         text = "".join(page.get_textpage().get_text_range() for page in pypdfium2.PdfDocument(path))
         titles.append([line for line in text.splitlines() if line.startswith("Limitations")])
     assert len(titles[0]) > 1  # in the contents, and over the section
