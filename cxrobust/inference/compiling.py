@@ -15,6 +15,11 @@ def compiled(model: "torch.nn.Module") -> "torch.nn.Module":
     import torch
     from torch._dynamo import config
 
+    from cxrobust.inference.graph import PixelClassifier
+
+    for part in model.modules():
+        if isinstance(part, PixelClassifier):  # compiled antialiasing has no gradients to batches of varying size
+            part.resize = torch.compiler.disable(part.resize)  # type: ignore[no-untyped-call]
     whole = torch.compile(model)
     roomy = config.patch(recompile_limit=MOST, accumulated_recompile_limit=MOST)
 

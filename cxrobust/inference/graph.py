@@ -13,8 +13,6 @@ SMOOTH = ("bilinear", "bicubic")
 """Ways of resizing that torch can do without aliasing; another averages whole pixels, or takes the nearest."""
 ROUNDING = 1e-3
 """By how much a probability may be outside [0, 1], in numbers as short as bfloat16's."""
-_resized: Callable[..., Tensor] = torch.compiler.disable(F.interpolate)  # type: ignore[no-untyped-call]
-"""As torch has it: what it compiles of antialiasing has no gradients to batches whose size may vary."""
 
 
 class PixelClassifier(nn.Module):
@@ -35,6 +33,9 @@ class PixelClassifier(nn.Module):
     interpolation
         How images are resized, bilinearly and bicubically with antialiasing; not at all where the size fits.
     """
+
+    resize: Callable[..., Tensor] = staticmethod(F.interpolate)
+    """What resizes images; `compiled` gives a model one that the compiler leaves alone."""
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class PixelClassifier(nn.Module):
         """Return images as the network wants them: resized, with its channels, normalised."""
         if self.image_size is not None and tuple(images.shape[-2:]) != self.image_size:
             smooth = {"align_corners": False, "antialias": True} if self.interpolation in SMOOTH else {}
-            images = _resized(images, size=self.image_size, mode=self.interpolation, **smooth)
+            images = self.resize(images, size=self.image_size, mode=self.interpolation, **smooth)
         return (images - self.mean) / self.std
 
 

@@ -72,7 +72,8 @@ for turn in range(10):
     ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     left.append(n_done())
 assert os.waitpid(run(disturbed), 0)[1] == 0
-print(json.dumps({"ends": ends, "units": left}))
+slow = sorted({"torchvision", "torch._dynamo"} & set(sys.modules))
+print(json.dumps({"ends": ends, "units": left, "slow": slow}))
 """
 """An undisturbed run, and one that is killed ten times at random moments and then left alone."""
 
@@ -89,6 +90,7 @@ def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert found["ends"] == [-9] * 10
     assert len(set(found["units"])) >= 3
+    assert found["slow"] == []  # nothing that takes as long to import as torch, and that these models do not need
     quiet, disturbed = (folder / "out" for folder in folders)
     assert unit_files(quiet) == unit_files(disturbed)
     for name in ("images.parquet", "validation.parquet"):
