@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[object]:
+def cluster() -> Iterator[Any]:
     """A Ray cluster of two nodes on this machine, whose models take their time."""
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
@@ -65,15 +66,15 @@ SEEN = MODULE.replace(
         (["memory = 1e6"], r"cpus = 1 and memory = 1e\+06: no node"),
     ],
 )
-def test_what_no_node_has_is_refused(lines: list[str], message: str, tmp_path: Path, cluster: object) -> None:
+def test_what_no_node_has_is_refused(lines: list[str], message: str, tmp_path: Path, cluster: Any) -> None:
     with pytest.raises(DataError, match=message):
-        predicted(with_executor(tmp_path, "ray", f'address = "{cluster.address}"', *lines))  # type: ignore[attr-defined]
+        predicted(with_executor(tmp_path, "ray", f'address = "{cluster.address}"', *lines))
 
 
 def test_a_cluster_leaves_out_the_images_that_one_process_leaves_out(
-    with_skipped: Path, tmp_path: Path, cluster: object
+    with_skipped: Path, tmp_path: Path, cluster: Any
 ) -> None:
-    predicted(poisoned(tmp_path, "ray", f'address = "{cluster.address}"'))  # type: ignore[attr-defined]
+    predicted(poisoned(tmp_path, "ray", f'address = "{cluster.address}"'))
     assert_left_out_alike(tmp_path, with_skipped)
 
 
@@ -100,13 +101,13 @@ ASSIGNED = MODULE.replace(
 """Networks that note what Ray gave their task."""
 
 
-def test_units_get_the_gpus_and_memory_that_they_ask_for(in_one_process: Path, tmp_path: Path, cluster: object) -> None:
-    node = cluster.add_node(num_cpus=2, num_gpus=1)  # type: ignore[attr-defined]
-    lines = (f'address = "{cluster.address}"', "gpus = 0.5", "memory = 0.1")  # type: ignore[attr-defined]
+def test_units_get_the_gpus_and_memory_that_they_ask_for(in_one_process: Path, tmp_path: Path, cluster: Any) -> None:
+    node = cluster.add_node(num_cpus=2, num_gpus=1)
+    lines = (f'address = "{cluster.address}"', "gpus = 0.5", "memory = 0.1")
     path = with_executor(tmp_path, "ray", *lines)
     (tmp_path / "tiny_networks.py").write_text(ASSIGNED)
     predicted(path)
-    cluster.remove_node(node)  # type: ignore[attr-defined]
+    cluster.remove_node(node)
     assert_same_but_for_code(tmp_path, in_one_process)
     given = [json.loads(line) for line in set((tmp_path / "assigned").read_text().splitlines())]
     assert {place for place, _ in given} == {node.node_id}
@@ -117,9 +118,9 @@ def test_units_get_the_gpus_and_memory_that_they_ask_for(in_one_process: Path, t
 
 
 def test_a_cluster_that_was_started_elsewhere_finds_a_study_by_a_relative_path(
-    in_one_process: Path, tmp_path: Path, cluster: object, monkeypatch: pytest.MonkeyPatch
+    in_one_process: Path, tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = with_executor(tmp_path, "ray", f'address = "{cluster.address}"')  # type: ignore[attr-defined]
+    path = with_executor(tmp_path, "ray", f'address = "{cluster.address}"')
     path.write_text(path.read_text().replace("options = {", 'weights = "weights"\noptions = {'))
     (tmp_path / "weights").write_text("1")
     (tmp_path / "tiny_networks.py").write_text(
@@ -130,18 +131,16 @@ def test_a_cluster_that_was_started_elsewhere_finds_a_study_by_a_relative_path(
     assert_same_but_for_code(tmp_path, in_one_process)
 
 
-def test_a_node_that_is_killed_during_a_run_changes_nothing(
-    in_one_process: Path, tmp_path: Path, cluster: object
-) -> None:
-    node = cluster.add_node(num_cpus=1)  # type: ignore[attr-defined]
-    path = with_executor(tmp_path, "ray", f'address = "{cluster.address}"', "memory = 0.1")  # type: ignore[attr-defined]
+def test_a_node_that_is_killed_during_a_run_changes_nothing(in_one_process: Path, tmp_path: Path, cluster: Any) -> None:
+    node = cluster.add_node(num_cpus=1)
+    path = with_executor(tmp_path, "ray", f'address = "{cluster.address}"', "memory = 0.1")
     (tmp_path / "tiny_networks.py").write_text(SEEN)
     killed = []
 
     def kill() -> None:
         while len(unit_files(tmp_path / "out")) < 4 or len(list(tmp_path.glob("node-*"))) < 2:
             time.sleep(0.05)
-        cluster.remove_node(node, allow_graceful=False)  # type: ignore[attr-defined]
+        cluster.remove_node(node, allow_graceful=False)
         killed.append(len(unit_files(tmp_path / "out")))
 
     thread = threading.Thread(target=kill, daemon=True)
@@ -154,13 +153,13 @@ def test_a_node_that_is_killed_during_a_run_changes_nothing(
 
 
 def test_nodes_that_share_no_disk_send_files_through_the_store(
-    in_one_process: Path, tmp_path: Path, cluster: object
+    in_one_process: Path, tmp_path: Path, cluster: Any
 ) -> None:
     path = with_executor(
         tmp_path,
         "ray",
         f'address = "{cluster.address}"',
-        f'store = "file://{tmp_path / "store"}"',  # type: ignore[attr-defined]
+        f'store = "file://{tmp_path / "store"}"',
     )
     (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", ATTACKED))
     predicted(path)
