@@ -1,5 +1,6 @@
 """A validated study file as a record, and those of its sections that are no room's own."""
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,6 +116,12 @@ class ComputeSection(Section):
                 f'gpus = {self.gpus:g}: Slurm gives a job whole GPUs alone: write a whole number; executor = "ray" '
                 "gives parts"
             )
+        if self.executor != "local" and self.store is not None and IN_MEMORY.search(self.store):
+            raise ValueError(
+                f'store = "{self.store}" lies in the memory of one process, where no other finds it, and '
+                f'executor = "{self.executor}" runs units in several: give a shared folder (file:///shared/run) or an '
+                "object store (s3://bucket/run)"
+            )
         return self
 
 
@@ -128,6 +135,8 @@ EXECUTORS_OF = {
     "slurm": ("slurm",),
 }
 """Keys of [compute] that some executors alone have a use for."""
+IN_MEMORY = re.compile(r"(^|::)memory:")
+"""What the URL of a store that ends with its process begins with, also behind another file system of fsspec."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -273,6 +273,9 @@ def test_a_task_of_a_study_by_a_relative_path_is_done_in_any_working_directory(
         ('executor = "slurm"', r"slurm needs workers"),
         ('executor = "slurm"\nworkers = 2\ngpus = 0.5', r"gpus = 0\.5: Slurm gives a job whole GPUs alone"),
         ('executor = "spark"', r"study.toml:\d+"),
+        ('executor = "ray"\nstore = "memory://run"', r'store = "memory://run" lies in the memory of one process'),
+        ('executor = "processes"\nstore = "simplecache::memory://run"', r"memory of one process.*give a shared folder"),
+        ('executor = "slurm"\nworkers = 2\nstore = "memory:///run"', r'executor = "slurm" runs units in several'),
     ],
 )
 def test_keys_that_do_not_fit_the_executor_are_refused(lines: str, message: str, tmp_path: Path) -> None:
@@ -280,6 +283,13 @@ def test_keys_that_do_not_fit_the_executor_are_refused(lines: str, message: str,
     text = path.read_text().replace("[compute]", f"[compute]\n{lines}")
     with pytest.raises(StudyError, match=message):
         parse_study(text, path=path)
+
+
+@pytest.mark.parametrize("store", ["s3://memory/run", "file:///memory:/run", "memory"])
+def test_a_store_outside_of_the_memory_of_a_process_is_for_every_executor(store: str, tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    text = path.read_text().replace("[compute]", f'[compute]\nexecutor = "ray"\nstore = "{store}"')
+    assert parse_study(text, path=path).compute.store == store
 
 
 def test_a_store_holds_a_complete_folder_from_which_a_run_goes_on(in_one_process: Path, tmp_path: Path) -> None:
