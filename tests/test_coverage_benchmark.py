@@ -117,22 +117,22 @@ def test_the_page_of_procedures_says_what_the_results_say(load):
 
 def test_true_values_of_procedures(load):
     """AUROC in closed form, also as a mean over training runs; what compares regimes is 0, or even odds."""
-    procedures = load("procedures")
-    design = procedures.DESIGNS[0]
-    alone = procedures.truths(design)["auroc"]
-    expected = [norm.cdf(procedures.SEPARATION[s] / np.sqrt(2)) for s in procedures._strengths()]
+    studies, truths = load("whole_studies"), load("whole_truths")
+    design = studies.DESIGNS[0]
+    alone = truths.truths(design)["auroc"]
+    expected = [norm.cdf(studies.SEPARATION[s] / np.sqrt(2)) for s in studies.strengths()]
     np.testing.assert_allclose(alone, expected, atol=1e-4)
-    several = procedures.truths(replace(design, replicates=3, spread=0.15))["auroc"]
+    several = truths.truths(replace(design, replicates=3, spread=0.15))["auroc"]
     spread = np.sqrt(2 + 0.15**2)  # of a normal deviate and a normal separation together
     np.testing.assert_allclose(
-        several, [norm.cdf(procedures.SEPARATION[s] / spread) for s in procedures._strengths()], atol=1e-4
+        several, [norm.cdf(studies.SEPARATION[s] / spread) for s in studies.strengths()], atol=1e-4
     )
 
 
 def test_cochrans_q_of_whole_procedures_against_statsmodels(load):
     """Of one study: whether Q, and the exact McNemar tests of three pairs, reject; of all images and of first ones."""
-    procedures = load("procedures")
-    design = procedures.Design(n_patients=60, correlation=0.4, prevalence=0.5)
+    studies, procedures = load("whole_studies"), load("procedures")
+    design = studies.Design(n_patients=60, correlation=0.4, prevalence=0.5)
     study, settings, _ = procedures._study(design, 3, 100)
     right = (study.probabilities >= settings.operating_point) == (study.labels == 1)
     first = [np.flatnonzero(study.patients == patient)[0] for patient in range(60)]
@@ -161,14 +161,14 @@ def test_cochrans_q_of_whole_procedures_against_statsmodels(load):
 
 def test_averages_are_judged_where_some_resamples_but_not_too_many_leave_a_finding_undefined(load):
     """Of 60 patients with k positive ones a resample has none of these with probability (1 − k/60)^60."""
-    procedures = load("procedures")
-    design = procedures.Design(n_patients=60, correlation=0.4, prevalence=0.5)
-    truth, seen = norm.cdf(procedures.SEPARATION[0] / np.sqrt(2)), Counter()
+    studies, procedures = load("whole_studies"), load("procedures")
+    design = studies.Design(n_patients=60, correlation=0.4, prevalence=0.5)
+    truth, seen = norm.cdf(studies.SEPARATION[0] / np.sqrt(2)), Counter()
     scores: list[float] = []
     for repetition in range(12):
         study, _, seed = procedures._study(design, repetition, 300)
         positive = study.labels[:, 1] == 1
-        thinned = procedures.thinned(study, np.random.default_rng([seed, procedures.KEPT_POSITIVE]))
+        thinned = studies.thinned(study, np.random.default_rng([seed, studies.KEPT_POSITIVE]))
         rows = thinned.labels[:, 1] == 1
         n_kept = len(np.unique(study.patients[rows]))
         assert (rows == positive & np.isin(study.patients, study.patients[rows])).all()
@@ -338,19 +338,19 @@ def test_text_is_json_with_a_line_for_each_metric(load):
 
 
 def test_true_values_of_half_margins_and_after_recalibration(load):
-    procedures, scenarios = load("procedures"), load("scenarios")
-    design = procedures.DESIGNS[1]
-    auroc = procedures.truths(design)["auroc"]
-    strength = procedures.half_margin(auroc[1:4], clean=auroc[0])
+    studies, truths, scenarios = load("whole_studies"), load("whole_truths"), load("scenarios")
+    design = studies.DESIGNS[1]
+    auroc = truths.truths(design)["auroc"]
+    strength = truths.half_margin(auroc[1:4], clean=auroc[0])
     assert 4 < strength < 8
     assert auroc[2] + (strength - 4) / 4 * (auroc[3] - auroc[2]) == pytest.approx((auroc[0] + 0.5) / 2)
     calibrated = scenarios.population(
-        scenarios.Law(separation=procedures.SEPARATION[0], intercept=0, slope=1), design.prevalence
+        scenarios.Law(separation=studies.SEPARATION[0], intercept=0, slope=1), design.prevalence
     )
     expected = np.mean((calibrated.probabilities - calibrated.labels) ** 2)
-    known = procedures.recalibrated_truths(design)
+    known = truths.recalibrated_truths(design)
     assert known[0] == pytest.approx(expected, abs=1e-6)
-    fitted = procedures.fitted_truths(replace(design, n_patients=400), fits=30)
+    fitted = truths.fitted_truths(replace(design, n_patients=400), fits=30)
     assert set(fitted) == set(get_args(RecalibrationName))
     for method, found in fitted.items():  # of this law the best map is one of Platt's, and at half no shift is needed
         assert (found[:3] > known[:3] - (1e-3 if method == "temperature" else 0)).all(), method

@@ -3,78 +3,37 @@
 Coverage of bands, micro and worst, curves over strengths, half-margins, gaps of subgroups, recalibrated predictions,
 effect sizes, replicates and averages over a finding that some resamples leave undefined; the share of families, of
 Cochran's Q and the pairs beside it, of McNemar's tests for patients and of tests of interaction that reject although
-nothing differs. Studies are analysed whole, by `cxrobust.analysis.analyze`, and judged by what stands in their
-estimates.
-
-Patients, images and labels are those of scenarios.py. All regimes follow one law, so whatever
-compares two of them is 0 in truth; noise changes no law, an attack takes a part of the separation at each strength.
-Where a regime has replicates, each training run has a separation of its own, or all have the same.
+nothing differs. Studies, those of whole_studies.py, are analysed whole, by `cxrobust.analysis.analyze`, and what stands
+in their estimates is judged by the truth, of whole_truths.py.
 """
 
 import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from running import made_with, one_core
-from scenarios import MOST_IMAGES, OF_FINDINGS, TAIL, Law, population
-from scipy.special import expit, logit
-from scipy.stats import norm
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
+from whole_studies import DESIGNS, KEPT_POSITIVE, REGIMES, STRENGTHS, Design, simulate, thinned
+from whole_truths import FITS, METRICS, fitted_truths, recalibrated_truths, true_value, truths
 
 from cxrobust.analysis import analyze
-from cxrobust.analysis.metrics import metric
-from cxrobust.analysis.recalibration import FEWEST
 from cxrobust.files import atomic_write_text
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Estimate
-from cxrobust.study.analysis import AnalysisSection, Family, MetricSection, RecalibrationName, Subgroups, TestName
+from cxrobust.study.analysis import AnalysisSection, Family, MetricSection, Subgroups, TestName
 
-REGIMES = ("probe", "lora", "tuned")
-STRENGTHS = (2, 4, 8)
-SEPARATION = {0: 1.5, 2: 1.25, 4: 1.0, 8: 0.4}
-"""Of positives, by strength of the attack; AUROC has lost half of its margin between the last two."""
-INTERCEPT, SLOPE = 0.1, 1.2
-"""Of the logits that regimes tell, in those that would be calibrated."""
-METRICS = ("auroc", "accuracy", "brier")
 ALPHA = 0.05
 ALONE: dict[str, Any] = {"subgroups": (), "per_metric": {}, "effect_sizes": (), "sensitivity_analyses": False}
 """What an analysis of one thing leaves out."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Design:
-    """One design of a study."""
-
-    n_patients: int
-    correlation: float
-    prevalence: float
-    replicates: int = 1
-    spread: float = 0.0
-    """Standard deviation of the separation over training runs."""
-
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """Clean, the attack from weak to strong, and noise."""
-        return ("clean", *(f"pgd(eps={s}/255)" for s in STRENGTHS), *(f"noise(eps={s}/255)" for s in STRENGTHS[-1:]))
-
-
-DESIGNS = (
-    *(Design(n_patients=n, correlation=0.4, prevalence=p) for n, p in ((200, 0.05), (200, 0.5))),
-    *(Design(n_patients=200, correlation=0.4, prevalence=0.5, replicates=3, spread=s) for s in (0.15, 0.0)),
-    Design(n_patients=1000, correlation=0.4, prevalence=0.05),
-)
 
 
 def run_procedures(out: Path, *, studies: int, resamples: int, workers: int) -> None:
@@ -239,79 +198,6 @@ def _of_recalibration(
                 yield "recalibrated by platt, known map covered", one.ci_low <= known[at] - raw[at] <= one.ci_high
 
 
-def recalibrated_truths(design: Design) -> NDArray[np.float64]:
-    """Return the true Brier score by condition where the clean images' Platt scaling is known without error.
-
-    It undoes intercept and slope, under an attack too: what the attack does to the separation stays.
-    """
-    found = []
-    for strength in _strengths():
-        cell = population(law_of(strength), design.prevalence, 2**18)
-        base = logit(design.prevalence)
-        p = expit(base + (logit(cell.probabilities) - base - INTERCEPT) / SLOPE)
-        found.append(float(((p - cell.labels) ** 2).mean()))
-    return np.array(found)
-
-
-Map = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-
-
-def _logistic(*features: Map, intercept: bool = True) -> Callable[[NDArray[np.float64], NDArray[np.int8]], Map]:
-    """Return what fits a logistic regression on features of a probability, without those of a negative coefficient."""
-
-    def fit(p: NDArray[np.float64], y: NDArray[np.int8]) -> Map:
-        used = list(features)
-        while True:
-            model = LogisticRegression(C=1e10, tol=1e-8, max_iter=1000, fit_intercept=intercept)
-            model.fit(np.stack([of(p) for of in used], axis=1), y)
-            if len(used) == 1 or (model.coef_[0] >= 0).all():
-                return lambda q: np.asarray(model.predict_proba(np.stack([of(q) for of in used], axis=1))[:, 1])
-            del used[int(model.coef_[0].argmin())]
-
-    return fit
-
-
-def _isotonic(p: NDArray[np.float64], y: NDArray[np.int8]) -> Map:
-    model = IsotonicRegression(out_of_bounds="clip").fit(p, y)
-    return lambda q: np.asarray(model.predict(q))
-
-
-FITS: dict[RecalibrationName, Callable[[NDArray[np.float64], NDArray[np.int8]], Map]] = {
-    "platt": _logistic(logit),
-    "temperature": _logistic(logit, intercept=False),
-    "beta": _logistic(np.log, lambda p: -np.log1p(-p)),
-    "isotonic": _isotonic,
-}
-"""By method, what fits it to probabilities and labels here, with scikit-learn."""
-
-
-def fitted_truths(design: Design, *, fits: int = 400) -> dict[RecalibrationName, NDArray[np.float64]]:
-    """Return by method the true Brier score by condition after maps of four fifths of such a study: the mean over fits.
-
-    This is what a study estimates that maps each fold by what was fitted to the others.
-    """
-    if design not in _fitted:
-        populations = [population(law_of(strength), design.prevalence, 2**13) for strength in _strengths()]
-        part, rng = replace(design, n_patients=round(0.8 * design.n_patients)), np.random.default_rng(8)
-        scores: dict[RecalibrationName, list[list[float]]] = {method: [] for method in FITS}
-        while len(scores["platt"]) < fits:
-            study = simulate(part, rng)
-            for m, k in np.ndindex(len(REGIMES), 2):
-                p, y = study.probabilities[m, 0, :, k], study.labels[:, k]
-                if len(np.unique(study.patients[y == 1])) < FEWEST:
-                    continue
-                for method, fit in FITS.items():
-                    found = fit(p, y)
-                    scores[method].append(
-                        [float(((found(one.probabilities) - one.labels) ** 2).mean()) for one in populations]
-                    )
-        _fitted[design] = {method: np.mean(each, axis=0) for method, each in scores.items()}
-    return _fitted[design]
-
-
-_fitted: dict[Design, dict[RecalibrationName, NDArray[np.float64]]] = {}
-
-
 def _of_mcnemar(predictions: PredictionSet, settings: AnalysisSection, seed: int) -> Iterator[tuple[str, bool]]:
     """Judge the clustered forms of McNemar's test, between regimes."""
     tests: tuple[TestName, ...] = ("mcnemar-clustered", "mcnemar-durkalski")
@@ -355,8 +241,6 @@ def _of_one_image(predictions: PredictionSet, settings: AnalysisSection, seed: i
 PAIRED = frozenset({"value", "perturbed-clean", "regime-reference", "difference-in-differences"})
 FILLED = "in resamples that do not define a finding the sample's value stands for it"
 """How the note of an average begins whose interval holds such resamples."""
-KEPT_POSITIVE = 3
-"""How many positive patients the second finding keeps on average where it is to be undefined in some resamples."""
 
 
 def _of_filled(
@@ -378,121 +262,10 @@ def _of_filled(
             yield "filled, rejected: sign flips", one.p_value <= ALPHA
 
 
-def thinned(predictions: PredictionSet, rng: np.random.Generator) -> PredictionSet:
-    """Take the second finding's positive labels away but for those of a few patients, drawn at random.
-
-    Neither class's law changes, and so no true AUROC.
-    """
-    positive = predictions.labels[:, 1] == 1
-    patients = np.unique(predictions.patients[positive])
-    kept = patients[rng.random(len(patients)) < KEPT_POSITIVE / len(patients)]
-    labels = predictions.labels.copy()
-    labels[positive & ~np.isin(predictions.patients, kept), 1] = -1
-    return replace(predictions, labels=labels)
-
-
 def replace_settings(settings: AnalysisSection, family: Family) -> AnalysisSection:
     return settings.model_copy(
         update={"metrics": ("auroc", "brier"), "families": (family,), "subgroups": (), "per_metric": {}}
     )
-
-
-def simulate(design: Design, rng: np.random.Generator) -> PredictionSet:
-    """Draw the predictions of one study of two findings, with each patient's sex and each image's view."""
-    n = design.n_patients
-    sizes = np.arange(1, MOST_IMAGES + 1)
-    weights = sizes**-TAIL
-    patients = np.repeat(np.arange(n), rng.choice(sizes, n, p=weights / weights.sum()))
-    images = len(patients)
-
-    def normal() -> NDArray[np.float64]:
-        rho = design.correlation
-        return np.sqrt(rho) * rng.normal(size=n)[patients] + np.sqrt(1 - rho) * rng.normal(size=images)
-
-    def of_findings() -> NDArray[np.float64]:
-        common = np.sqrt(OF_FINDINGS) * normal()
-        return np.column_stack([common + np.sqrt(1 - OF_FINDINGS) * normal() for _ in range(2)])
-
-    labels = of_findings() > norm.isf(design.prevalence)
-    members = tuple((regime, k) for regime in REGIMES for k in range(design.replicates))
-    probabilities = np.empty((len(members), len(design.conditions), images, 2))
-    common = np.sqrt(0.4) * of_findings()
-    for m in range(len(members)):
-        of_member = common + np.sqrt(0.4) * of_findings()
-        moved = rng.normal() * design.spread
-        for c, strength in enumerate(_strengths()):
-            law = law_of(strength, moved)
-            evidence = of_member + np.sqrt(0.2) * of_findings() + law.separation * labels
-            probabilities[m, c] = law.probabilities(evidence, design.prevalence)
-    metadata = pd.DataFrame({"sex": rng.choice(["F", "M"], n)[patients], "view": rng.choice(["AP", "PA"], images)})
-    return PredictionSet(
-        image_ids=tuple(f"image-{i}" for i in range(images)),
-        patient_ids=tuple(f"patient-{i}" for i in range(n)),
-        patients=patients.astype(np.int32),
-        findings=("Finding 1", "Finding 2"),
-        labels=labels.astype(np.int8),
-        members=members,
-        conditions=design.conditions,
-        probabilities=probabilities,
-        metadata=metadata,
-        index={},
-    )
-
-
-def _strengths() -> tuple[int, ...]:
-    """Of the attack, by condition; noise takes nothing."""
-    return (0, *STRENGTHS, 0)
-
-
-def law_of(strength: int, moved: float = 0.0) -> Law:
-    """Return the law under the attack, of a training run whose separation is moved."""
-    return Law(separation=SEPARATION[strength] + moved, intercept=INTERCEPT, slope=SLOPE)
-
-
-def truths(design: Design) -> dict[str, NDArray[np.float64]]:
-    """Return each metric's true value by condition; over training runs, its mean."""
-    key = (design.prevalence, design.spread)
-    if key not in _known:
-        moves, weights = np.array([0.0]), np.array([1.0])
-        if design.spread > 0:  # Gauss and Hermite's quadrature of the normal distribution
-            nodes, weights = np.polynomial.hermite_e.hermegauss(7)
-            moves, weights = design.spread * nodes, weights / weights.sum()
-        _known[key] = {
-            name: np.array(
-                [
-                    sum(
-                        w * metric[name].value(population(law_of(s, move), design.prevalence, 2**18))
-                        for move, w in zip(moves, weights, strict=True)
-                    )
-                    for s in _strengths()
-                ]
-            )
-            for name in METRICS
-        }
-    return _known[key]
-
-
-_known: dict[tuple[float, float], dict[str, NDArray[np.float64]]] = {}
-
-
-def true_value(one: Estimate, truth: Mapping[str, NDArray[np.float64]], design: Design) -> float | None:
-    """Return what an estimate estimates; None where that is not known in closed form here."""
-    if ": " in one.subgroup or one.reference is not None:
-        return 0.5 if one.metric.endswith("superiority") else 1.0 if one.metric.endswith("odds-ratio") else 0.0
-    if one.metric not in truth:
-        return None
-    values = truth[one.metric]
-    if one.estimand == "half-margin" and one.metric == "auroc" and "pgd" in one.condition:
-        return half_margin(values[1 : 1 + len(STRENGTHS)], clean=values[0])
-    if one.estimand in {"value", "perturbed-clean", "relative"}:
-        at = values[design.conditions.index(one.condition)]
-        return {"value": at, "perturbed-clean": at - values[0], "relative": at / values[0]}[one.estimand]
-    return None
-
-
-def half_margin(values: NDArray[np.float64], *, clean: float) -> float:
-    """Return at what strength an AUROC that falls with every strength lies midway between clean and 0.5."""
-    return float(np.interp(-(clean + 0.5) / 2, [-clean, *-values], [0, *STRENGTHS]))
 
 
 def _covered(

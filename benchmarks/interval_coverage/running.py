@@ -43,7 +43,7 @@ from scenarios import (
 from cxrobust.analysis import parallel
 from cxrobust.files import atomic_write_text, sha256_file, sha256_json
 
-SIMULATING = ("adapter", "procedures", "running", "scenarios")
+SIMULATING = ("adapter", "procedures", "running", "scenarios", "whole_studies", "whole_truths")
 """Modules beside this one that counts depend on."""
 METRICS = (
     "auroc",

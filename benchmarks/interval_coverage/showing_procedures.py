@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from procedures import FITS, KEPT_POSITIVE
+from whole_studies import KEPT_POSITIVE
+from whole_truths import FITS
 
 Row = tuple[str, Callable[[str], bool]]
 """What a row says, and which counts it adds up."""
@@ -35,7 +36,7 @@ def procedures_page(content: Mapping[str, Any]) -> str:
         "half-margins, recalibrated predictions, effect sizes and training runs, which the counts above leave out. "
         "Each study is analysed whole, "
         f"with {content['resamples']} resamples and sign patterns, and judged by its estimates of `auroc`, "
-        "`accuracy` and `brier`; `benchmarks/interval_coverage/procedures.py` states the law, "
+        "`accuracy` and `brier`; `benchmarks/interval_coverage/whole_studies.py` states the law, "
         "`benchmarks/results/procedures.json` holds the counts. All regimes follow one law, so whatever compares two "
         "of them is 0 in truth. In % of what was tried, the metrics, regimes and conditions of a study together; these "
         "are alike within a study, so a share is known hardly better than from as many trials as there are studies "
