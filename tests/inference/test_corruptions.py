@@ -162,6 +162,38 @@ def test_down_sampling_keeps_the_mean_and_loses_detail() -> None:
     assert np.ptp(small) < 0.01
 
 
+@pytest.mark.parametrize("severity", range(1, 6))
+@pytest.mark.parametrize("side", [16, 17, 64, 224])
+def test_down_sampling_leaves_a_ramp_and_a_mirrored_image_in_their_place(side: int, severity: int) -> None:
+    ramp = np.tile(np.linspace(0.1, 0.9, side, dtype=np.float32), (side, 1))
+    edge = int(np.ceil(make("down-sampling", severity).value))  # at the ends it is flat, within an averaged pixel
+    inside = np.s_[:, edge:-edge]
+    np.testing.assert_allclose(corrupted("down-sampling", severity, ramp)[inside], ramp[inside], atol=1e-6)
+    np.testing.assert_allclose(corrupted("down-sampling", severity, ramp.T).T[inside], ramp[inside], atol=1e-6)
+    image = np.random.default_rng(4).random((side, side), dtype=np.float32)
+    there = corrupted("down-sampling", severity, image)
+    for axis in (0, 1):
+        mirrored = corrupted("down-sampling", severity, np.flip(image, axis=axis).copy())
+        np.testing.assert_allclose(np.flip(mirrored, axis=axis), there, atol=1e-6)
+
+
+@pytest.mark.parametrize(("severity", "small"), [(1, 43), (2, 32), (3, 21), (4, 16), (5, 11)])
+def test_down_sampling_against_averages_over_parts_of_pixels(severity: int, small: int) -> None:
+    side = 64
+    image = np.random.default_rng(6).random((side, side), dtype=np.float32)
+
+    def by_hand(line: NDArray[np.float64]) -> NDArray[np.float64]:
+        parts, places = (np.repeat(one, small).reshape(small, side).mean(axis=1) for one in (line, np.arange(side)))
+        return np.interp(np.arange(side), places, parts)
+
+    expected = np.apply_along_axis(by_hand, 1, np.apply_along_axis(by_hand, 0, image.astype(np.float64)))
+    np.testing.assert_allclose(corrupted("down-sampling", severity, image), expected, atol=1e-6)
+    if side % small == 0:
+        pillow = Image.fromarray(image).resize((small, small), Image.Resampling.BOX)
+        expected = np.asarray(pillow.resize((side, side), Image.Resampling.BILINEAR))
+        np.testing.assert_allclose(corrupted("down-sampling", severity, image), expected, atol=1e-6)
+
+
 def test_what_is_in_per_cent_of_the_side_is_told_in_pixels_too() -> None:
     blur = make("blur", 5)
     assert blur.describe_at(200).startswith(

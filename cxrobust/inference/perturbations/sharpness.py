@@ -1,11 +1,11 @@
 """Loss of sharpness: blur, defocus, motion, and fewer pixels."""
 
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from scipy import fft, ndimage
+from scipy import fft, ndimage, sparse
 
 from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.corruption import Corruption
@@ -74,11 +74,25 @@ class DownSampling(Corruption):
     stated: ClassVar[str] = "÷ {value}"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-        """Scale down by `value` and up again."""
-        height, width = image.shape
-        small = (max(1, round(width / self.value)), max(1, round(height / self.value)))
-        down = Image.fromarray(image).resize(small, Image.Resampling.BOX)
-        return np.asarray(down.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32)
+        """Scale down by `value`, as nearly as whole pixels allow, and up again."""
+        down, across = (down_and_up(side, max(1, round(side / self.value))) for side in image.shape)
+        return np.asarray((across @ (down @ image.astype(np.float64)).T).T, dtype=np.float32)
+
+
+@lru_cache(maxsize=32)
+def down_and_up(side: int, small: int) -> sparse.csr_array:
+    """Return (side, side) weights by which `side` pixels become `small` averages and these `side` pixels again.
+
+    An average counts a pixel by the part of it that it covers, and stands at the mean place of what it counts, so that
+    straight ramps stay where they are whatever the factor is. Between two averages pixels are interpolated linearly;
+    those beyond the first and the last are like it.
+    """
+    pixels, edges = np.arange(side), np.linspace(0, side, small + 1)
+    covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    averaging = covered.clip(0) * small / side
+    places = averaging @ pixels
+    interpolating = np.stack([np.interp(pixels, places, one) for one in np.eye(small)], axis=1)
+    return sparse.csr_array(sparse.csr_array(interpolating) @ sparse.csr_array(averaging))
 
 
 def disc(radius: float) -> NDArray[np.float64]:
