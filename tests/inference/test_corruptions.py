@@ -148,6 +148,36 @@ def test_a_dot_turns_as_far_as_rotation_says() -> None:
     assert np.degrees(np.arctan2(abs(column), -row)) == pytest.approx(20, abs=0.3)
 
 
+def read_between(image: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64]) -> object:
+    """Return what lies at places between pixels, bilinearly, where all around the image is black."""
+    wide = np.pad(image.astype(np.float64), SIDE)
+    top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
+    total = np.zeros(rows.shape)
+    for down, right in itertools.product((0, 1), repeat=2):
+        share = (1 - np.abs(rows - top - down)) * (1 - np.abs(columns - left - right))
+        total += share * wide[top + down + SIDE, left + right + SIDE]
+    return total
+
+
+@pytest.mark.parametrize("severity", range(1, 6))
+def test_what_is_moved_is_black_for_the_part_that_lies_outside(severity: int) -> None:
+    image = np.random.default_rng(8).uniform(0.5, 1, (SIDE, SIDE)).astype(np.float32)
+    rows, columns = np.indices(image.shape).astype(np.float64)
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        way, length = rng.uniform(0, 2 * np.pi), make("translation", severity).value / 100 * SIDE
+        expected = read_between(image, rows - length * np.sin(way), columns - length * np.cos(way))
+        np.testing.assert_allclose(corrupted("translation", severity, image, seed), expected, atol=1e-6)
+        angle = np.radians(np.random.default_rng(seed).choice([-1, 1]) * make("rotation", severity).value)
+        down, across, middle = rows - (SIDE - 1) / 2, columns - (SIDE - 1) / 2, (SIDE - 1) / 2
+        expected = read_between(
+            image,
+            middle + np.cos(angle) * down + np.sin(angle) * across,
+            middle - np.sin(angle) * down + np.cos(angle) * across,
+        )
+        np.testing.assert_allclose(corrupted("rotation", severity, image, seed), expected, atol=1e-6)
+
+
 def test_cropping_scales_what_it_keeps() -> None:
     ramp = np.tile(np.linspace(0, 1, SIDE, dtype=np.float32), (SIDE, 1))
     cropped = corrupted("cropping", 5, ramp)

@@ -1,6 +1,6 @@
 """Another position of the patient on the detector: turned, shifted, or cut off."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,10 @@ from scipy import ndimage
 
 from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.corruption import Corruption
+
+BLACK_OUTSIDE: Final = "grid-constant"
+"""scipy's name for black pixels all around, with which those at the border mix; its "constant" makes a pixel black
+that lies outside in the least part."""
 
 
 @perturbation("rotation")
@@ -22,7 +26,7 @@ class Rotation(Corruption):
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Turn by `value` degrees."""
         angle = float(rng.choice([-1, 1]) * self.value)
-        turned = ndimage.rotate(image, angle, reshape=False, order=1, mode="constant", cval=0.0)
+        turned = ndimage.rotate(image, angle, reshape=False, order=1, mode=BLACK_OUTSIDE, cval=0.0)
         return np.asarray(turned, dtype=np.float32)
 
 
@@ -39,7 +43,7 @@ class Translation(Corruption):
         """Shift by `value` per cent of the side."""
         angle, length = rng.uniform(0, 2 * np.pi), self.value / 100 * image.shape[0]
         way = (length * np.sin(angle), length * np.cos(angle))
-        return np.asarray(ndimage.shift(image, way, order=1, mode="constant", cval=0.0), dtype=np.float32)
+        return np.asarray(ndimage.shift(image, way, order=1, mode=BLACK_OUTSIDE, cval=0.0), dtype=np.float32)
 
 
 @perturbation("cropping")
