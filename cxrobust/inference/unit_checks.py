@@ -8,6 +8,7 @@ from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.models import Regime
 from cxrobust.inference.perturbations import Perturbation
 from cxrobust.inference.perturbations.attack import EACH, REFERENCE, REPORT, WORST, Attack
+from cxrobust.inference.perturbations.patch import NoisePatch, Patch, pixels_of
 from cxrobust.study import Study
 
 
@@ -54,6 +55,30 @@ def check_targets(study: Study, table: ImageTable) -> None:
             _check_reports(study, one, table)
         except StudyError as error:
             raise study.error(("perturbations",), str(error)) from error
+
+
+def check_sides(study: Study) -> None:
+    """Refuse patches of less than half a pixel, and two of one series that are as large in pixels.
+
+    Raises
+    ------
+    StudyError
+        In one sentence, naming their line.
+    """
+    size, known = study.data.size, dict[tuple[str, int], int]()
+    for one in study.perturbations:
+        if not isinstance(one, Patch | NoisePatch):
+            continue
+        pixels = pixels_of(one.side, size)
+        other = known.setdefault((one.condition.series, pixels), one.side)
+        if not pixels:
+            wrong = f"side = {one.side} is {one.side * size / 100:.2g} pixels of {size}: write a larger side"
+        elif other != one.side:
+            sides = f"{min(other, one.side)} and {max(other, one.side)}"
+            wrong = f"sides {sides} are both {counted(pixels, 'pixel')} of {size}: leave one out"
+        else:
+            continue
+        raise study.error(("perturbations",), f"attack {one.name!r}: {wrong}, or raise size in [data]")
 
 
 def _check_reports(study: Study, one: Perturbation, table: ImageTable) -> None:

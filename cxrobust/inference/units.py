@@ -21,7 +21,7 @@ from cxrobust.inference.models import Regime, Workplace
 from cxrobust.inference.perturbations import Perturbation
 from cxrobust.inference.perturbations.attack import REFERENCE, REPORT, Attack
 from cxrobust.inference.pixels import Pixels, Unreadable, open_pixels
-from cxrobust.inference.unit_checks import check_conditions, check_targets, source_of
+from cxrobust.inference.unit_checks import check_conditions, check_sides, check_targets, source_of
 from cxrobust.progress import Reporter, silent
 from cxrobust.study import Study
 from cxrobust.study.checks import check_data
@@ -262,6 +262,7 @@ def _check(study: Study, table: ImageTable) -> None:
     elsewhere = _tables_of(study.regimes)
     check_conditions(study, elsewhere, _has_models(study.regimes))
     check_targets(study, table)
+    check_sides(study)
     check_data(study, table)
     for one in elsewhere:
         one.check_columns(table.findings)

@@ -1,16 +1,29 @@
 """Patches, against the closed form of a linear model, and restarts."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from cxrobust.conditions import parse_condition
+from cxrobust.errors import StudyError
 from cxrobust.inference.perturbations import Batch, controls
 from cxrobust.inference.perturbations.patch import place_at_random
+from cxrobust.inference.unit_checks import check_sides
+from cxrobust.study import Study, parse_study
 
+from .held_out import AROUND
 from .test_multilabel_attacks import bce
 from .test_perturbations import FINDINGS, batch, make, network
 
 torch = pytest.importorskip("torch")
+
+
+def of_patches(size: int, *tables: str) -> Study:
+    """A study of images of `size` pixels a side."""
+    data = f'[data]\nkind = "phantoms"\nsize = {size}\n'
+    patches = "".join(f"[[perturbations]]\n{table}\n" for table in tables)
+    return parse_study(AROUND.format(data=data) + patches, path=Path("study.toml"))
 
 
 def squares(one: Batch, moved: "torch.Tensor") -> list[tuple[slice, slice]]:
@@ -96,3 +109,31 @@ def test_restarts_do_no_less_harm_to_any_image_and_keep_the_first_start(name: st
     torch.testing.assert_close(often[same], once[same], atol=1e-9, rtol=0)
     assert "restarts" not in str(make(**settings).condition)
     assert "restarts=4" in str(make(**settings, restarts=4).condition)
+
+
+@pytest.mark.parametrize(
+    ("size", "table", "message"),
+    [
+        (
+            32,
+            'attack = "patch"\nside = [1, 5]',
+            "'patch': side = 1 is 0.32 pixels of 32: write a larger side, or raise",
+        ),
+        (
+            32,
+            'attack = "noise-patch"\nside = [6, 5]',
+            "'noise-patch': sides 5 and 6 are both 2 pixels of 32: leave one",
+        ),
+        (64, 'attack = "patch"\nside = [1, 2]', "sides 1 and 2 are both 1 pixel of 64"),
+    ],
+)
+def test_sides_that_are_no_pixel_or_as_many_as_others_are_refused(size: int, table: str, message: str) -> None:
+    with pytest.raises(StudyError, match=message) as refused:
+        check_sides(of_patches(size, table))
+    assert str(refused.value).startswith("study.toml:")
+
+
+def test_sides_of_different_series_may_be_as_many_pixels() -> None:
+    steps = ('attack = "patch"\nside = 5\nsteps = 9', 'attack = "patch"\nside = 6\nsteps = 8\ncontrol = false')
+    check_sides(of_patches(32, *steps))
+    check_sides(of_patches(32, 'attack = "patch"\nside = [2, 5, 8, 100]'))

@@ -153,9 +153,14 @@ def square_at_random(
 def place_at_random(images: "torch.Tensor", side: int, rng: np.random.Generator) -> tuple[int, int, int]:
     """Return top, left and side in pixels of a square in an image, whose side is `side` % of the image's."""
     size = images.shape[-1]
-    pixels = max(round(side * size / 100), 1)
+    pixels = max(pixels_of(side, size), 1)
     top, left = rng.integers(0, size - pixels + 1, 2)
     return int(top), int(left), pixels
+
+
+def pixels_of(side: int, size: int) -> int:
+    """Return the side in pixels of a square of `side` % of an image of `size` pixels; 0 where it has less than half."""
+    return round(side * size / 100)
 
 
 @dataclass(frozen=True, slots=True)
