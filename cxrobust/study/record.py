@@ -119,8 +119,8 @@ class ComputeSection(Section):
         if self.executor != "local" and self.store is not None and IN_MEMORY.search(self.store):
             raise ValueError(
                 f'store = "{self.store}" lies in the memory of one process, where no other finds it, and '
-                f'executor = "{self.executor}" runs units in several: give a shared folder (file:///shared/run) or an '
-                "object store (s3://bucket/run)"
+                f'executor = "{self.executor}" runs units in several: give a shared folder (file:///shared/run) or a '
+                "bucket (s3://bucket/run)"
             )
         return self
 

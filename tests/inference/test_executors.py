@@ -274,7 +274,7 @@ def test_a_task_of_a_study_by_a_relative_path_is_done_in_any_working_directory(
         ('executor = "slurm"\nworkers = 2\ngpus = 0.5', r"gpus = 0\.5: Slurm gives a job whole GPUs alone"),
         ('executor = "spark"', r"study.toml:\d+"),
         ('executor = "ray"\nstore = "memory://run"', r'store = "memory://run" lies in the memory of one process'),
-        ('executor = "processes"\nstore = "simplecache::memory://run"', r"memory of one process.*give a shared folder"),
+        ('executor = "processes"\nstore = "simplecache::memory://run"', r"give a shared folder .* or a bucket \(s3://"),
         ('executor = "slurm"\nworkers = 2\nstore = "memory:///run"', r'executor = "slurm" runs units in several'),
     ],
 )
