@@ -6,12 +6,15 @@ from typing import TypeVar
 
 from cxrobust.errors import CxrobustError, DataError, OutOfMemoryError
 from cxrobust.inference.checkpoints import one_line
+from cxrobust.inference.compiling import why_not_compiled
 from cxrobust.inference.runtime import free_memory, is_out_of_memory
 
 T = TypeVar("T")
 
 CORRECT = "correct it, or lower batch in [compute] where memory is short"
 """The usual mend."""
+UNCOMPILED = "write compile = false in [compute], or install what its compiler lacks, such as g++"
+"""The mend where a model runs, but not compiled."""
 
 
 class Batches:
@@ -51,5 +54,12 @@ def explaining(what: str, *, mend: str = CORRECT) -> Iterator[None]:
     except CxrobustError:
         raise
     except (Exception, SystemExit) as error:  # the user's code may raise anything, and may call sys.exit
-        kind = OutOfMemoryError if is_out_of_memory(error) else DataError
-        raise kind(f"{what} failed with {type(error).__name__} ({one_line(error)}): {mend}") from error
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(_failed(what, error, mend)) from error
+        if (why := why_not_compiled(error)) is not None:
+            raise DataError(f"{what} cannot be compiled by torch: {why}: {UNCOMPILED}") from error
+        raise DataError(_failed(what, error, mend)) from error
+
+
+def _failed(what: str, error: BaseException, mend: str) -> str:
+    return f"{what} failed with {type(error).__name__} ({one_line(error)}): {mend}"

@@ -211,7 +211,7 @@ def said_of_training(folder: Path) -> dict[str, Any]:
     return {key: value for key, value in read_json_table(folder / TRAINING).items() if isinstance(value, plain)}
 
 
-def one_line(error: BaseException, *, most: int = 300) -> str:
-    """Return another library's message as one line of at most `most` characters."""
+def one_line(error: BaseException | str, *, most: int = 300) -> str:
+    """Return another library's message, or what it printed, as one line of at most `most` characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= most else f"{text[: most - 3]}..."

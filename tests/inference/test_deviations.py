@@ -1,6 +1,10 @@
 """bf16 and compiling: predictions against fp32 made here again, and what the report says of them."""
 
+import importlib
+import logging
 import shutil
+import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +12,7 @@ import pytest
 from scipy.special import expit
 
 from cxrobust import pipeline
+from cxrobust.errors import DataError
 from cxrobust.inference.units import plan
 from cxrobust.predictions import load_predictions
 from cxrobust.reports.sections.reproducibility import reproducibility
@@ -237,10 +242,68 @@ def test_a_compiler_that_is_here_changes_an_attack_by_rounding_alone(tmp_path: P
     assert torch._inductor.metrics.generated_kernel_count > 0
 
 
+@pytest.mark.filterwarnings("default")  # of the compiler's own
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("InvalidCxxCompiler", (), r"InvalidCxxCompiler \(No working C\+\+ compiler found in .*\)"),
+        ("CppCompileError", (["g++", "-O3"], "fatal: no\nPython.h"), r"CppCompileError \(fatal: no Python\.h\)"),
+    ],
+)
+def test_a_compiler_that_fails_is_told_as_such(
+    name: str, arguments: tuple[object, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_compiler = torch.compile
+
+    def backend(graph: object, inputs: object) -> None:
+        raise getattr(importlib.import_module("torch._inductor.exc"), name)(*arguments)
+
+    monkeypatch.setattr(torch, "compile", lambda model: with_compiler(model, backend=backend))
+    told = rf"the model cannot be compiled by torch: {said}: write compile = false in \[compute\], or install what its"
+    path = write_study(tmp_path)
+    (tmp_path / "tiny_networks.py").write_text(MODULE.replace("        Wait(),\n", ""))
+    path.write_text(path.read_text().replace("batch = 7", "batch = 7\ncompile = true"))
+    with pytest.raises(DataError, match=told) as raised:
+        pipeline.predict(read_study(path), tmp_path / "out")
+    assert "lower batch" not in str(raised.value)
+
+
+def test_what_a_network_raises_itself_is_told_as_the_networks_where_it_is_compiled(
+    tmp_path: Path, counted: list[int]
+) -> None:
+    path = write_study(tmp_path)
+    wrong = "raise ValueError('no such image')"
+    (tmp_path / "tiny_networks.py").write_text(MODULE.replace("        return x\n", f"        {wrong}\n"))
+    path.write_text(path.read_text().replace("batch = 7", "batch = 7\ncompile = true"))
+    with pytest.raises(DataError, match=r"the model failed with ValueError \(no such image\): correct it"):
+        pipeline.predict(read_study(path), tmp_path / "out")
+
+
+def test_remarks_of_the_compiler_on_its_work_are_kept_from_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dynamo warns of `time.sleep`, which it cannot trace; a warning is an error in tests."""
+    from cxrobust.inference.compiling import compiled
+
+    with_compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: with_compiler(model, backend="aot_eager"))
+    monkeypatch.delenv("TORCH_LOGS", raising=False)
+
+    class Waits(torch.nn.Module):
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            time.sleep(0)
+            warnings.warn("of the network itself", stacklevel=1)
+            return images.flatten(1)
+
+    with pytest.warns(UserWarning, match="of the network itself") as seen:
+        compiled(Waits().eval())(torch.rand(2, 1, 4, 4))
+    assert {str(one.message) for one in seen} == {"of the network itself"}
+    told = {name: logging.getLogger(name) for name in ("torch.utils.cpp_extension", "torch._inductor", "torch._dynamo")}
+    assert [one.isEnabledFor(logging.WARNING) for one in told.values()] == [False, False, True]
+    assert all(one.isEnabledFor(logging.ERROR) for one in told.values())
+
+
 def test_what_writes_reports_is_not_compiled() -> None:
     from types import SimpleNamespace as Made
 
-    from cxrobust.errors import DataError
     from cxrobust.inference.runner import Runner
     from cxrobust.study import ComputeSection
 
