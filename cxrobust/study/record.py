@@ -77,6 +77,8 @@ class ComputeSection(Section):
     """Where units run: in this process, in a process for each GPU, on a Ray cluster, or as an array of Slurm jobs."""
     workers: int | None = Field(default=None, ge=1)
     """Of `processes`: how many, one for each GPU when absent; of `slurm`: how many jobs the array has."""
+    at_once: int | None = Field(default=None, ge=1)
+    """Of `slurm`: how many jobs of the array run at a time; all of them when absent."""
     address: str | None = Field(default=None, min_length=1)
     """Of `ray`: the cluster, such as `auto` or `ray://head:10001`; one on this machine when absent."""
     cpus: int = Field(default=1, ge=1)
@@ -127,6 +129,7 @@ class ComputeSection(Section):
 
 EXECUTORS_OF = {
     "workers": ("processes", "slurm"),
+    "at_once": ("slurm",),
     "address": ("ray",),
     "cpus": ("ray", "slurm"),
     "gpus": ("ray", "slurm"),

@@ -269,6 +269,7 @@ def test_a_task_of_a_study_by_a_relative_path_is_done_in_any_working_directory(
     ("lines", "message"),
     [
         ("workers = 2", r'workers is of use with executor = "processes" or executor = "slurm" alone'),
+        ("at_once = 2", r'at_once is of use with executor = "slurm" alone'),
         ('address = "auto"', r'address is of use with executor = "ray" alone'),
         ('executor = "slurm"', r"slurm needs workers"),
         ('executor = "slurm"\nworkers = 2\ngpus = 0.5', r"gpus = 0\.5: Slurm gives a job whole GPUs alone"),

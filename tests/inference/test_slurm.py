@@ -1,6 +1,7 @@
 """Units as jobs of a real Slurm: a private cluster of one node, whose daemons the tests start and end."""
 
 import getpass
+import json
 import os
 import shutil
 import socket
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +21,7 @@ from cxrobust import pipeline
 from cxrobust.errors import DataError
 from cxrobust.inference.executors import slurm
 from cxrobust.predictions import load_predictions
-from cxrobust.study import read_study
+from cxrobust.study import ComputeSection, read_study
 
 from .tiny import unit_files, with_executor
 
@@ -201,6 +203,30 @@ def test_a_job_that_is_killed_is_told_and_the_next_run_does_the_rest(
     assert unit_files(there / "out") == unit_files(here / "out")
     assert before.items() <= unit_files(here / "out").items()
     load_predictions(there / "out" / "predictions")
+
+
+@pytest.mark.usefixtures("cluster", "hurried")
+def test_no_more_jobs_run_at_a_time_than_are_asked_for(tmp_path: Path) -> None:
+    study = read_study(with_executor(tmp_path, "slurm", "workers = 3", "at_once = 1"))
+    listed: set[str] = set()
+
+    def look(stage: str, done: int, total: int) -> None:
+        listed.update(said("squeue", "--noheader", "--name=cxrobust", "--format=%i").split())
+
+    assert queued_once(lambda names: not names, within=60) == []  # jobs of another run may still be ending
+    pipeline.predict(study, tmp_path / "out", report=look)
+    waiting = [one.partition("[")[2] for one in listed if "[" in one]  # such as 7_[1-2%1]
+    assert waiting
+    assert all(one.endswith("%1]") for one in waiting)
+    lines = (tmp_path / "out" / "predictions" / "log.jsonl").read_text().splitlines()
+    spans = sorted((one["from"], one["to"]) for line in lines if "key" in (one := json.loads(line)))
+    assert all(end <= begin + 0.002 for (_, end), (begin, _) in pairwise(spans))  # rounded to milliseconds
+
+
+@pytest.mark.parametrize(("keys", "n"), [({"workers": 9}, 9), ({"workers": 9, "at_once": 4}, 4)])
+def test_all_jobs_run_at_a_time_where_nothing_else_is_asked_for(keys: dict[str, int], n: int) -> None:
+    executor = slurm.OnSlurm(ComputeSection(executor="slurm", **keys))
+    assert executor._parameters()["slurm_array_parallelism"] == n
 
 
 @pytest.mark.usefixtures("cluster", "hurried")

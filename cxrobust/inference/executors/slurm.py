@@ -75,7 +75,7 @@ class OnSlurm:
             "timeout_min": compute.minutes,
             "cpus_per_task": compute.cpus,
             "gpus_per_node": gpus,
-            "slurm_array_parallelism": compute.workers or 1,
+            "slurm_array_parallelism": compute.at_once or compute.workers or 1,
         }
         if compute.memory is not None:
             wanted["mem_gb"] = compute.memory
