@@ -1,12 +1,13 @@
 """One image of a study under one condition, made again alone: what the model saw."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxrobust.conditions import parse_condition
+from cxrobust.conditions import Condition, parse_condition
 from cxrobust.errors import DataError, StudyError, nearest, some
 from cxrobust.files import atomic_write
 from cxrobust.inference.models import Regime
@@ -131,7 +132,16 @@ def _unit(planned: Plan, image: str, condition: str, regime: str | None, replica
             and row in unit.rows
         ):
             return unit
-    known = list(dict.fromkeys(str(unit.condition) for unit in planned.units))
-    raise StudyError(
-        f"--condition {parsed}: the study has no such condition{nearest(parsed, known)}: it has {some(known, most=12)}"
-    )
+    known = list(dict.fromkeys(unit.condition for unit in planned.units))
+    raise StudyError(f"--condition {parsed}: {_no_condition(parsed, known, planned.study.analysis.sets)}")
+
+
+def _no_condition(text: str, known: Sequence[Condition], sets: Mapping[str, tuple[str, ...]]) -> str:
+    """Say what a text is that is no condition of the study, though it may stand in estimates.csv as one."""
+    names = list(map(str, known))
+    if text in sets:
+        return f"a set has no image of its own: name one of its conditions: {', '.join(sets[text])}"
+    strengths = [str(one) for one in known if one.strength is not None and one.series == text]
+    if strengths:
+        return f"at which strength? Name one of {', '.join(strengths)}"
+    return f"the study has no such condition{nearest(text, names)}: it has {some(names, most=12)}"

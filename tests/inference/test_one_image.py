@@ -52,6 +52,11 @@ steps = 3
 [[perturbations]]
 """
 """A second training run of each regime, and attacks that make an image for each finding."""
+USUAL, ROBUST = "resamples = 200", 'resamples = 200\nmetrics = ["robust-accuracy"]'
+SET = """
+[analysis.sets]
+"any of two" = ["pgd(eps=4/255, steps=3)", "blur(severity=5)"]
+"""
 RESTLESS = """
 class Restless(torch.nn.Module):
     def __init__(self, inner):
@@ -71,7 +76,7 @@ def restless(*, findings, weights, seed=0):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("study")
     path = write_study(made)
-    path.write_text(path.read_text().replace("[[perturbations]]\n", RUNS.lstrip(), 1))
+    path.write_text(path.read_text().replace("[[perturbations]]\n", RUNS.lstrip(), 1).replace(USUAL, ROBUST) + SET)
     pipeline.predict(read_study(path), made / "study")
     return made
 
@@ -244,6 +249,15 @@ def test_no_image_is_made_on_a_model_that_is_still_in_training(
             "--finding Mass: under clean all findings are read from one image: leave --finding out",
         ),
         ({"--condition": "pgd(eps=9/255)"}, "--condition pgd(eps=9/255): the study has no such condition"),
+        (
+            {"--condition": "pgd(steps=3)"},
+            "--condition pgd(steps=3): at which strength? Name one of pgd(eps=4/255, steps=3), pgd(eps=8/255, steps=3)",
+        ),
+        (
+            {"--condition": "any of two"},
+            "--condition any of two: a set has no image of its own: name one of its conditions: pgd(eps=4/255, "
+            "steps=3), blur(severity=5)",
+        ),
         ({"--condition": "pgd((", "--image": "i001"}, "is not a condition"),
         ({"--to": "seen.jpg"}, "seen.jpg: an image is written as .npy (exact) or .png (16 bits): name it so"),
     ],
