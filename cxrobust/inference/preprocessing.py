@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrobust.errors import DataError
+from cxrobust.errors import DataError, require
 from cxrobust.inference.checkpoints import one_line
 
 WHITEST, ROUNDING = 255, 1e-6
 USUAL = 0.5
 """Mean and standard deviation where no file tells them."""
+NORMALISING = ("do_normalize", "image_mean", "image_std")
+"""Keys of which an absent one has the value that the class of the processor has."""
+SCALING = ("do_rescale", "rescale_factor", "rescale_offset", "include_top")
 INTERPOLATIONS = {0: "nearest-exact", 2: "bilinear", 3: "bicubic", 4: "area"}
 """Torch's words for Pillow's numbers, as `preprocessor_config.json` has them."""
 _NEAREST_TO = {1: "bicubic", 5: "bilinear"}
@@ -45,6 +48,7 @@ class Preprocessing:
 def read_preprocessing(folder: Path, config: Any) -> Preprocessing:
     """Return how a model wants its images, from `preprocessor_config.json`, and its configuration where that is silent.
 
+    A file that does not tell the normalisation, but names a class of transformers, means that of the class.
     A model of timm has no such file: its configuration tells all in `pretrained_cfg`, of which the crop is left out.
 
     Parameters
@@ -161,8 +165,32 @@ def _read_processor(folder: Path) -> tuple[dict[str, Any], Path]:
             settings.keys()
         except (OSError, ValueError, AttributeError) as error:
             raise DataError(f"{file}: it is no JSON table ({one_line(error)}): get or save it again") from error
-        return settings, file
+        return _of_class(settings, file) | settings, file
     return {}, folder / "preprocessor_config.json"
+
+
+def _of_class(settings: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """Return how the class that a file names normalises by itself; nothing where the file tells all, or none is known.
+
+    Older files name a feature extractor, and some a fast processor, whose class has lost that part of its name.
+    """
+    absent = [key for key in NORMALISING if key not in settings]
+    named = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or "")
+    kind = named.replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast")
+    if not absent or settings.get("do_normalize") is False or not kind.endswith("ImageProcessor"):
+        return {}
+    try:
+        processor = getattr(require("transformers", group="inference"), kind)()
+    except (AttributeError, TypeError):  # a class of the model's own, or one that nothing can be asked of
+        return {}
+    except (ImportError, RuntimeError) as error:
+        raise DataError(
+            f"{file}: it has no {' and no '.join(absent)}, and {kind} of transformers, which it names, does not load "
+            f"({one_line(error)}): write them into it"
+        ) from error
+    own = {key: getattr(processor, key, None) for key in ("image_mean", "image_std", *SCALING)}
+    told = {key: list(value) if isinstance(value, tuple) else value for key, value in own.items() if value is not None}
+    return {"do_normalize": bool(getattr(processor, "do_normalize", False)), **told}
 
 
 def _per_channel(value: Any, n_channels: int, file: Path) -> tuple[float, ...]:

@@ -240,6 +240,11 @@ def write_study_of(folder: Path, *regimes: str) -> Path:
         ({"image_mean": [0.4]}, "image_std 0.5, since preprocessor_config.json has no image_std"),
         ({"image_mean": [0.4], "image_std": [0.2]}, None),
         ({"do_normalize": False}, None),
+        ({"image_processor_type": "BitImageProcessor"}, None),
+        (
+            {"image_processor_type": "OfThisModelImageProcessor", "do_normalize": True, "image_std": [0.2]},
+            "image_mean 0.5, since preprocessor_config.json has no image_mean",
+        ),
     ],
 )
 def test_a_normalisation_that_no_file_tells_is_among_the_facts(processor, assumed, tmp_path):
@@ -247,6 +252,35 @@ def test_a_normalisation_that_no_file_tells_is_among_the_facts(processor, assume
     if processor is None:
         (tmp_path / "vit" / "preprocessor_config.json").unlink()
     assert regime_in(tmp_path).facts().get("assumed_normalisation") == assumed
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        {"image_processor_type": "BitImageProcessor"},
+        {"image_processor_type": "BitImageProcessor", "image_mean": [0.4, 0.3, 0.2]},
+        {"image_processor_type": "BitImageProcessorFast", "do_normalize": True},
+        {"image_processor_type": "LevitImageProcessor", "rescale_factor": 0.5},
+        {"image_processor_type": "ChameleonImageProcessor"},
+        {"image_processor_type": "EfficientNetImageProcessor"},
+        {"image_processor_type": "MobileViTImageProcessor"},
+        {"image_processor_type": "MobileViTImageProcessor", "image_mean": [0.5], "image_std": [0.5]},
+        {"feature_extractor_type": "CLIPFeatureExtractor"},
+        {"feature_extractor_type": "MobileViTFeatureExtractor", "do_resize": True},
+    ],
+    ids=str,
+)
+def test_a_normalisation_that_only_the_class_knows_against_transformers(processor, tmp_path):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+    with quiet():
+        theirs = transformers.AutoImageProcessor.from_pretrained(tmp_path)
+    grey = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
+    pixels = torch.from_numpy(np.stack([grey] * 3))
+    settings = {"do_resize": False, "do_center_crop": False, "return_tensors": "pt"}
+    expected = theirs(pixels, input_data_format="channels_first", **settings)["pixel_values"][0]
+    read = read_preprocessing(tmp_path, {"num_channels": 3})
+    mean, std = (torch.tensor(values)[:, None, None] for values in (read.mean, read.std))
+    torch.testing.assert_close((pixels / 255 - mean) / std, expected.float(), rtol=1e-5, atol=1e-5)
 
 
 def test_check_advises_on_a_normalisation_that_no_file_tells(tmp_path):

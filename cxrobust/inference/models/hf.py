@@ -20,8 +20,9 @@ class HfClassifier(RepositoryRegime):
     """A model that `AutoModelForImageClassification` loads.
 
     The image is resized to the model's own size (antialiased, whole image, no crop), repeated to its channels and
-    normalised as its `preprocessor_config.json` or, of a model of timm, its `config.json` says, by mean and standard
-    deviation 0.5 where it says nothing; all of it is differentiable and happens after the perturbation.
+    normalised as its `preprocessor_config.json`, the class that this names or, of a model of timm, its `config.json`
+    says, by mean and standard deviation 0.5 where none says it; all of it is differentiable and happens after the
+    perturbation.
     """
 
     family: Literal["hf-classifier"]
