@@ -35,6 +35,8 @@ def read_config(folder: Path, *, outputs: tuple[str, ...] | None = None, trust_r
     ------
     DataError
         When the folder or its configuration cannot be read.
+    MissingGroupError
+        When the network is one of timm, which is not installed.
     """
     transformers = require("transformers", group="inference")
     model_files(folder)
@@ -47,6 +49,8 @@ def read_config(folder: Path, *, outputs: tuple[str, ...] | None = None, trust_r
         raise own_code_refused(folder, error) or DataError(
             f"{folder / 'config.json'}: no model of transformers ({one_line(error)}): save it with save_pretrained"
         ) from error
+    if config.model_type == TIMM:
+        require("timm", group="timm")
     if config.model_type == TIMM and config.model_args:  # transformers gives the number of outputs itself
         config.model_args = {key: value for key, value in config.model_args.items() if key != "num_classes"}
     if outputs is not None:

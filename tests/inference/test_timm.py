@@ -1,6 +1,7 @@
 """Models of timm in families `hf-classifier` and `encoder-head`: size, normalisation and tokens by their own config."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor
 
-from cxrobust.errors import DataError
+from cxrobust.errors import DataError, MissingGroupError
 from cxrobust.inference.models import Regime
 from cxrobust.inference.models.encoder_head import EncoderHead
 from cxrobust.inference.models.hf import HfClassifier
@@ -145,3 +146,14 @@ def test_weights_of_another_network_are_told(tmp_path):
     save_file(load_file(file) | {"layer9.weight": torch.zeros(2)}, file)
     with pytest.raises(DataError, match=r"1 weight without a place in TimmWrapperForImageClassification"):
         regime_in(tmp_path).load(FINDINGS)
+
+
+@pytest.mark.parametrize("family", [HfClassifier, EncoderHead])
+def test_a_model_of_timm_without_timm_is_told_what_to_install(family, tmp_path, monkeypatch):
+    save_timm(tmp_path / "timm")
+    monkeypatch.setitem(sys.modules, "timm", None)
+    settings = {} if family is HfClassifier else {"head": "head.safetensors"}
+    with pytest.raises(
+        MissingGroupError, match=r"needs timm, which is not installed: run pip install 'cxrobust\[timm\]'"
+    ):
+        regime_in(tmp_path, family, **settings).load(FINDINGS)
