@@ -13,6 +13,7 @@ from rich.table import Table
 
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.metrics.of_reports import UNSCORED
+from cxrobust.analysis.notes import ONE_PATIENT
 from cxrobust.analysis.report_scores import note_on_scoring, of_reports, report_estimates
 from cxrobust.analysis.sample import Sample
 from cxrobust.errors import DataError, StudyError, nearest, some
@@ -175,11 +176,13 @@ def _as_predictions(
 def _value(name: str, sample: Sample) -> Estimate:
     found = next(iter(report_estimates(name, metric[name], sample, reference="reports")))
     value = next(one for one in found.estimates if one.estimand == "value")
-    note = value.note.replace("images", "reports")
+    why = note_on_scoring(name, of_reports(name, sample)) if UNSCORED in value.note else ""
+    note = BETWEEN.join(filter(None, (value.note, why))).replace("images", "reports")
+    [member], [condition] = sample.predictions.members, sample.predictions.conditions
+    note = note.replace(f" in {member[0]}, {condition}", "").replace(ONE_PATIENT, "no interval: one patient")
     if len(sample.predictions.patient_ids) == len(sample.predictions.image_ids):
-        note = note.replace("patients", "reports")
-    why = note_on_scoring(name, of_reports(name, sample)) if UNSCORED in note else ""
-    return replace(value, note=BETWEEN.join(filter(None, (note, why.replace("images", "reports")))))
+        note = note.replace("patient", "report")
+    return replace(value, note=note)
 
 
 def write_table(path: Path, table: ScoredTable) -> None:

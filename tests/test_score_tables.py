@@ -128,6 +128,39 @@ def test_blanks_about_a_patient_s_name_make_no_other_patient(tmp_path):
     assert found[0].n_patients == 15
 
 
+@pytest.mark.parametrize(
+    ("patients", "settings", "said"),
+    [
+        (
+            ("p1",),
+            {},
+            ("one report has a large part of all words (100%)", "fewer than 20 reports", "no interval: one report"),
+        ),
+        (
+            ("p1", "p1"),
+            {"patient": "patient"},
+            ("one patient has a large part of all words (100%)", "fewer than 20 patients", "no interval: one patient"),
+        ),
+        (("p1", "p1"), {}, ("one report has a large part of all words (57%)", "fewer than 20 reports")),
+    ],
+)
+def test_notes_speak_of_what_the_table_has(patients, settings, said, tmp_path):
+    pytest.importorskip("sacrebleu")
+    texts = ("Heart is normal.", "No effusion.")  # 4 and 3 words, as the points are words of BLEU
+    rows = [(str(i), text, text, p) for i, (text, p) in enumerate(zip(texts, patients, strict=False))]
+    [bleu] = score_table(
+        _table(tmp_path, rows),
+        references=None,
+        metrics=("bleu",),
+        scorers={},
+        columns=Columns(**settings),
+        resamples=200,
+    ).together
+    assert bleu.note.split("; ")[: len(said)] == list(said)
+    assert "clean" not in bleu.note
+    assert "images" not in bleu.note
+
+
 @pytest.mark.parametrize("command", ["label", "score"])
 def test_half_of_a_character_and_deep_json_are_one_sentence_of_the_command(command, tmp_path, capsys):
     path = tmp_path / "a.jsonl"
