@@ -203,6 +203,13 @@ def test_a_study_finds_all_strengths_at_once_and_makes_what_is_lost_again(
     assert unit_files(tmp_path / "out") == before
 
 
+@pytest.mark.parametrize(("name", "eps"), [("least-eps", 0.02), ("least-eps-l2", 1.0)])
+@pytest.mark.parametrize("rung", [-0.5, 0.0, float("inf"), float("nan")])
+def test_a_rung_that_is_no_size_is_refused(name: str, eps: float, rung: float) -> None:
+    with pytest.raises(ValueError, match="rungs"):
+        make(attack=name, eps=eps, rungs=(rung,))
+
+
 @pytest.mark.parametrize("rungs", [None, "[0.01]"])
 def test_rungs_are_told_where_they_were_written_and_not_where_they_are_the_study_s_own(
     rungs: str | None, tmp_path: Path

@@ -69,6 +69,13 @@ def test_within_eps_it_raises_the_loss_more_than_noise(name: str) -> None:
         assert attacked > max(clean, with_noise)
 
 
+def test_no_more_pixels_are_evolved_than_memory_holds() -> None:
+    numbers = 5 * make(attack="one-pixel", pixels=1000, target="Mass").pixels  # two for the place, three for the colour
+    assert numbers**2 * np.dtype(np.float64).itemsize == 200e6  # as many candidates as numbers
+    with pytest.raises(ValueError, match="pixels"):
+        make(attack="one-pixel", pixels=1001, target="Mass")
+
+
 @pytest.mark.parametrize("name", ["one-pixel", "pixle"])
 @pytest.mark.parametrize("label", [0, 1])
 def test_an_image_that_every_pixel_would_make_easier_stays_as_it_is(name: str, label: int) -> None:

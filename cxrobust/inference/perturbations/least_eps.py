@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr
 
@@ -124,6 +124,7 @@ class LeastEpsL2(_Climb, InEuclideanBall):
 
     norm: ClassVar[str] = "Euclidean"
     attack: Literal["least-eps-l2"]
+    rungs: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
 
     def ball(self, eps: float) -> Ball:
         """Where it may go within `eps`."""

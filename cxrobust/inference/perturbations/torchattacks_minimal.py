@@ -120,7 +120,8 @@ class OnePixel(_OfWholePixels):
     on_three_channels: ClassVar[bool] = True
     does: ClassVar[str] = "few pixels replaced, by differential evolution"
     attack: Literal["one-pixel"]
-    pixels: int = Field(default=1, ge=1, le=10_000)
+    pixels: int = Field(default=1, ge=1, le=1_000)
+    """Evolved together: memory grows by their square, to 200 MB at 1,000."""
     steps: int = Field(default=10, ge=1, le=10_000)
     population: int = Field(default=10, ge=5, le=10_000)
 
