@@ -76,6 +76,18 @@ def test_no_more_pixels_are_evolved_than_memory_holds() -> None:
         make(attack="one-pixel", pixels=1001, target="Mass")
 
 
+@pytest.mark.parametrize("name", ["difgsm", "tifgsm"])
+def test_the_least_scale_leaves_a_pixel_of_the_smallest_images(name: str) -> None:
+    size = 16  # the least that a study may have
+    images = torch.from_numpy(np.random.default_rng(2).random((3, 1, size, size), dtype=np.float32))
+    one = Batch(images=images, labels=np.ones((3, 1), np.int8), findings=("Mass",), seeds=(1, 2, 3))
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(size**2, 1)).eval().requires_grad_(False)
+    made = make(attack=name, eps=0.02, steps=6, least_scale=0.1, diversity=1.0)
+    assert 0 < float((made.perturb(one, model) - images).abs().max()) <= 0.02 + 1e-6
+    with pytest.raises(ValueError, match="least_scale"):
+        make(attack=name, eps=0.02, least_scale=0.05)
+
+
 @pytest.mark.parametrize("name", ["one-pixel", "pixle"])
 @pytest.mark.parametrize("label", [0, 1])
 def test_an_image_that_every_pixel_would_make_easier_stays_as_it_is(name: str, label: int) -> None:

@@ -190,8 +190,8 @@ class _Diverse(_WithMomentum):
     image_by_image: ClassVar[bool] = True
 
     momentum: float = Field(default=0.0, ge=0)
-    least_scale: float = Field(default=0.9, gt=0, lt=1)
-    """Least size of the resized image, as a share of its side."""
+    least_scale: float = Field(default=0.9, ge=0.1, lt=1)
+    """Least size of the resized image, as a share of its side; a tenth leaves one pixel of the smallest images."""
     diversity: float = Field(default=0.5, ge=0, le=1)
     """Probability that a step sees the image resized."""
     random_start: bool = False
