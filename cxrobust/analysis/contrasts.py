@@ -108,15 +108,20 @@ class Contrast:
         """
         if not self.across:
             return np.asarray(values.shares[list({row: None for row, _, _ in self.terms})].mean(axis=0))
-        n_regimes = len(values.samples[0].predictions.regimes)
         doubts, shares = [], []
-        for view in dict.fromkeys(row // n_regimes for row, _, _ in self.terms):
-            side = replace(self, terms=tuple(term for term in self.terms if term[0] // n_regimes == view), across=False)
+        for _, side in self.sides(values):
             shares.append(side.shares(values))
             squares = (side.influences(values) ** 2).sum(axis=-1)
             doubts.append(np.where(squares > 0, squares * (shares[-1] ** 2).sum(axis=-1), np.inf))
         carrying = np.argmax(doubts, axis=0)
         return np.asarray(np.take_along_axis(np.stack(shares), carrying[None, :, None], axis=0)[0])
+
+    def sides(self, values: "Values") -> Iterator[tuple[int, "Contrast"]]:
+        """Yield the views that a contrast across them is of, in the order of its terms, and its part of each."""
+        n_regimes = len(values.samples[0].predictions.regimes)
+        for view in dict.fromkeys(row // n_regimes for row, _, _ in self.terms):
+            terms = tuple(term for term in self.terms if term[0] // n_regimes == view)
+            yield view, replace(self, terms=terms, across=False)
 
     def slopes(self, values: "Values") -> Iterator[tuple[int, int, NDArray[np.float64] | float]]:
         """Yield row, condition, and how much the estimand moves with the value there, or each place's value."""

@@ -59,8 +59,8 @@ def check_declared(settings: AnalysisSection, scope: Scope) -> None:
             subgroup = one[5]
             if subgroup.endswith(f": {INTERACTION}"):
                 raise MisfitError(
-                    f"family {family.name!r} is adjusted by max-t, which needs sign flips, and {subgroup!r} is tested "
-                    f'without: name other subgroups, or set adjust = "holm"',
+                    f"family {family.name!r} is adjusted by max-t, which is of single contrasts, and {subgroup!r} is a "
+                    f'test of several: name other subgroups, or set adjust = "holm"',
                     keys,
                 )
         if is_left and not takers:

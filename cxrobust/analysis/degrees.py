@@ -60,24 +60,6 @@ def degrees_of_freedom(influences: NDArray[np.float64]) -> NDArray[np.float64]:
     return _of_kurtosis(kurtosis, n, np.count_nonzero(influences, axis=-1))
 
 
-def joint_degrees_of_freedom(influences: NDArray[np.float64]) -> float:
-    """Return the same of the covariance of several estimates: (n_estimates, n) of full rank to a number.
-
-    The kurtosis is Mardia's, n Σ q_i² with q_i = u_iᵀ (Σ u uᵀ)⁻¹ u_i, by 3 / (m (m + 2)), so that it is 3 of m normal
-    estimates whatever m is (Mardia 1970, doi:10.1093/biomet/57.3.519). It is the same for all combinations of them.
-
-    Examples
-    --------
-    >>> u = np.array([[1.0, -1.0, 2.0, -2.0, 0.0, 0.0]])
-    >>> joint_degrees_of_freedom(u) == degrees_of_freedom(u[0])
-    np.True_
-    """
-    m, n = influences.shape
-    distances = (influences * np.linalg.solve(influences @ influences.T, influences)).sum(axis=0)
-    kurtosis = np.asarray(3 / (m * (m + 2)) * n * (distances**2).sum())
-    return float(_of_kurtosis(kurtosis, n, np.asarray(np.count_nonzero(influences.any(axis=0)))))
-
-
 def _of_kurtosis(kurtosis: NDArray[np.float64], n: int, n_moving: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return 2n/(κ − 1), and of few patients with influence no more than these less 1."""
     with np.errstate(invalid="ignore", divide="ignore"):

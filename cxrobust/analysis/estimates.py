@@ -18,6 +18,7 @@ from cxrobust.analysis.notes import (
     notes_on_decisions,
     notes_on_interval,
     notes_on_level,
+    notes_on_sides,
     notes_on_spread,
     notes_on_worst,
     why_not,
@@ -60,6 +61,7 @@ def estimate(
     for index, contrast in enumerate(contrasts):
         has_runs, of_decisions = values.has_runs(contrast), notes_on_decisions(metric, contrast, deciding)
         read_in = cells_of(metric, contrast, sample)
+        on_sides = notes_on_sides([contrast], values)
         for place, counts in enumerate(scope.findings):
             if counts.name == WORST and (not metric.better or contrast.estimand.startswith("half-margin")):
                 continue
@@ -84,6 +86,7 @@ def estimate(
                 *(note_on_runs(outcome, point.interval, point.method) if has_runs else []),
                 *note_on_images(outcome, point.interval, point.method, counts),
                 *notes_on_level(outcome, on_counts[place]),
+                *(on_sides[place] if outcome.name else []),
                 *of_decisions,
                 *unread.notes(read_in, place),
             ]

@@ -182,8 +182,8 @@ def adjust(
     any false positive; Benjamini and Hochberg 1995 (doi:10.1111/j.2517-6161.1995.tb02031.x) the expected share of false
     ones among positives; Benjamini and Yekutieli 2001 (doi:10.1214/aos/1013699998) the same under any dependence;
     max-T (Westfall and Young 1993, ISBN 978-0-471-55761-6) bounds the chance of any false positive with the
-    dependence that the data show. Tests of interaction flip no signs: Holm's stands in for max-T in their usual
-    families. `none` leaves p-values as they are.
+    dependence that the data show. Tests of interaction are each of several contrasts: Holm's stands in for max-T in
+    their usual families. `none` leaves p-values as they are.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def adjust(
     Raises
     ------
     StudyError
-        When max-T is asked for where a test flips no signs.
+        When max-T is asked for where a test flips no signs, or those of several contrasts together.
     """
     named = [None if one.p_value is None else families.of(one) for one in estimates]
     members: dict[str, list[int]] = {}

@@ -280,6 +280,18 @@ def notes_on_spread(metric: Metric, contrast: Contrast, place: int, point: Point
     return notes
 
 
+def notes_on_sides(gaps: Sequence[Contrast], values: Values) -> list[list[str]]:
+    """Name for each place the subgroups whose side of gaps no patient moves, which a test takes for certain."""
+    flat: list[dict[str, None]] = [{} for _ in range(values.value.shape[2])]
+    for one in gaps:
+        for view, side in one.sides(values) if one.across else ():
+            for place in np.flatnonzero(~side.influences(values).any(axis=-1)):
+                flat[place][values.samples[view].subgroup] = None
+    return [
+        [f"no spread between patients in {', '.join(some)}: p takes this for certain"] if some else [] for some in flat
+    ]
+
+
 def _is_same(contrast: Contrast, place: int, values: Values) -> bool:
     """Whether a difference is of two sides with the same predictions, or scores of reports, at weaker strengths too."""
     if contrast.across:

@@ -8,6 +8,7 @@ the p-value.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -29,6 +30,8 @@ COLUMNS = 32
 """Columns side by side that are looked up at once."""
 FOURS_AT_ONCE = 6
 """Fours of patients whose tables of sums stay together in the cache nearest to a core."""
+DEPENDENT = 1e-10
+"""Share of the variance of a sum below which it is what rounding leaves beside the others."""
 Sums = Sequence[Sequence[tuple[int, float]]]
 """Each hypothesis as (which column, weight) of the columns whose weighted sum is 0 under it."""
 
@@ -221,6 +224,80 @@ def _add_hits(flipped: Any, first: Any, column: Any, weight: Any, bound: Any, hi
         for pattern in range(len(total)):
             n += abs(total[pattern]) >= bound[i]
         hits[i] += n
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Joint:
+    """Outcome of one hypothesis that several sums are 0 together."""
+
+    statistic: float
+    """T² = Dᵀ (Σ d dᵀ)⁻¹ D of the sums D = Σ d, over patients."""
+    p_value: float
+    """In (0, 1]."""
+    n_exact: int
+    """Patients whose sign patterns are all counted; −1 where patterns are drawn."""
+
+
+def joint_sign_flips(
+    contributions: NDArray[np.float64], *, n_draws: int, rng: np.random.Generator
+) -> tuple[Joint, ...]:
+    """Test of each hypothesis that its sums are 0 together, by flipping a patient's signs in all of them at once.
+
+    T² of the sample is compared with that of the sums under each sign pattern. Σ d dᵀ is the same under all of them, so
+    the test is exact where a patient's contributions are together as likely as their negatives; of one sum it is
+    `sign_flip_p_values`. Sums that follow from the others count once: the inverse is Moore and Penrose's, of the sums
+    each divided by √Σ d², without directions whose share of the variance is less than `DEPENDENT`.
+
+    Parameters
+    ----------
+    contributions
+        (n_hypotheses, n_sums, n_patients).
+    n_draws
+        Random sign patterns, the same for all hypotheses that are not exact, as those of `sign_flip_p_values`.
+
+    Examples
+    --------
+    >>> d = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]])
+    >>> (one,) = joint_sign_flips(d[None], n_draws=1000, rng=np.random.default_rng(0))
+    >>> round(one.statistic, 3), one.p_value, one.n_exact  # 6² / (1 + 4 + 9), and the second sum is twice the first
+    (2.571, 0.25, 3)
+    """
+    n_hypotheses, n_sums, n_patients = contributions.shape
+    parts = np.stack([_whitened(one) for one in contributions])
+    observed = np.linalg.norm(parts.sum(axis=2), axis=1)
+    bound = observed - ROUNDING * np.linalg.norm(parts, axis=1).sum(axis=1)
+    moving = [_moving(one) for one in contributions]
+    exact = np.array([is_exact(len(some), n_draws=n_draws) for some in moving])
+    hits = np.zeros(n_hypotheses)
+    for i in map(int, np.flatnonzero(exact)):
+        signs = np.concatenate(list(sign_patterns(len(moving[i]), n_draws=n_draws, rng=rng)))
+        hits[i] = np.mean(np.linalg.norm(signs @ parts[i][:, moving[i]].T, axis=1) >= bound[i])
+    if not exact.all():
+        drawn = np.flatnonzero(~exact)
+        columns = parts[drawn].reshape(-1, n_patients).T
+        for n_patterns, bits in _random_bits(n_patients, n_draws, rng):
+            sums = _flipped(columns, bits, n_patterns).reshape(len(drawn), n_sums, n_patterns)
+            hits[drawn] += (np.linalg.norm(sums, axis=1) >= bound[drawn, None]).sum(axis=1)
+        hits[drawn] = (hits[drawn] + 1) / (n_draws + 1)
+    return tuple(
+        Joint(statistic=float(t**2), p_value=float(p), n_exact=len(some) if counted else -1)
+        for t, p, some, counted in zip(observed, hits, moving, exact, strict=True)
+    )
+
+
+def _whitened(contributions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return contributions (n_sums, n_patients) so combined that Σ d dᵀ is the identity, or 0 where nothing is left."""
+    size = np.linalg.norm(contributions, axis=1, keepdims=True)
+    scaled = contributions / np.where(size > 0, size, 1)
+    values, vectors = np.linalg.eigh(scaled @ scaled.T)
+    kept = values > DEPENDENT * len(values)
+    return np.asarray((vectors * np.where(kept, 1 / np.sqrt(np.where(kept, values, 1)), 0)).T @ scaled)
+
+
+def _moving(contributions: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the patients who contribute more than rounding to one of the sums."""
+    size = np.abs(contributions)
+    return np.flatnonzero((size > ROUNDING * size.max(axis=1, keepdims=True)).any(axis=0))
 
 
 def max_t_p_values(

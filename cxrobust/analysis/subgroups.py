@@ -7,30 +7,30 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import chi2
-from scipy.stats import f as fisher
 
 from cxrobust.analysis.all_regimes import all_regimes_estimates
-from cxrobust.analysis.classical.result import never_0
+from cxrobust.analysis.classical.result import floor_note
 from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.counts import FindingCounts, Scope, count_findings, counts_held
-from cxrobust.analysis.degrees import joint_degrees_of_freedom
 from cxrobust.analysis.estimates import Estimated, estimate, without_value
 from cxrobust.analysis.evaluating import evaluate
-from cxrobust.analysis.intervals import ROUNDING
 from cxrobust.analysis.metrics import Mean, Metric
-from cxrobust.analysis.notes import OF_THESE_RUNS, joined, notes_on_counts, why_undefined
+from cxrobust.analysis.notes import OF_THESE_RUNS, joined, notes_on_counts, notes_on_sides, why_undefined
+from cxrobust.analysis.permutation import Joint, joint_sign_flips
+from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import metrics_in_pairs, no_test
 from cxrobust.analysis.unread import Unread, cells_of
 from cxrobust.analysis.values import Values, averages
 from cxrobust.blanks import told
 from cxrobust.errors import StudyError, nearest, some
-from cxrobust.results import WORST, Estimand, Estimate, finite
+from cxrobust.results import WORST, Estimand, Estimate
 from cxrobust.study.analysis import Subgroups
 
 MOST_LEVELS = 12
 FEWEST_PATIENTS = 20
+AT_ONCE = 32
+"""Estimands whose gaps are tested in one go."""
 MISSING = "missing"
 ESTIMANDS: tuple[Estimand, ...] = ("value", "perturbed-clean", "regime-reference", "difference-in-differences")
 
@@ -242,14 +242,14 @@ def subgroup_estimates(
         if isinstance(metric, Mean) and name in metrics_in_pairs(sample.settings, predictions):
             tested = all_regimes_estimates(name, metric, values, mine, scope=scope)
             yield Estimated(estimates=_only(tested, kept, level.counts))
-    for level, mine in zip(used[1:], of_level[1:], strict=True):
-        gaps = [_gap(one, base) for one, base in zip(mine, of_level[0], strict=True)]
+    gaps_of = [[_gap(one, base) for one, base in zip(mine, of_level[0], strict=True)] for mine in of_level[1:]]
+    for level, gaps in zip(used[1:], gaps_of, strict=True):
         scope = _of_several((level, used[0]), gap_text(wanted.column, level.short, used[0].short), sample, values)
         estimated = estimate(name, metric, values, contrasts=gaps, scope=scope)
         yield Estimated(estimates=_only(estimated, kept, scope.findings), values=values, contrasts=gaps)
     if len(used) > 1:
         scope = _of_several(used, interaction_text(wanted.column), sample, values)
-        yield Estimated(estimates=_interactions(name, metric, values, of_level, scope, kept))
+        yield Estimated(estimates=_interactions(name, metric, values, gaps_of, scope, kept))
 
 
 def _of_several(compared: Sequence[Level], text: str, sample: Sample, values: Values) -> Scope:
@@ -280,107 +280,83 @@ def _interactions(
     name: str,
     metric: Metric,
     values: Values,
-    of_level: Sequence[Sequence[Contrast]],
+    gaps_of: Sequence[Sequence[Contrast]],
     scope: Scope,
     kept: frozenset[int],
 ) -> tuple[Estimate, ...]:
-    found, counts = [], scope.findings
+    """Test for each estimand whether all its gaps to the largest subgroup are 0 together."""
+    counts, places = scope.findings, [place for place in sorted(kept) if _is_tested(metric, scope, place)]
     thresholds = values.samples[0].thresholds if metric.of_decisions else ()
     on_counts = notes_on_counts(scope, values.named_left_out, thresholds)
     unread = Unread.of(values.samples, n_places=len(counts))
-    most_undefined = values.samples[0].settings.most_undefined
-    for same in zip(*of_level, strict=True):
-        theta = np.stack([one.of(values.value) for one in same])
-        influences = np.stack([one.influences(values) for one in same])
-        undefined = np.max([np.isnan(one.of(values.resampled)).mean(axis=-1) for one in same], axis=0)
-        for place in sorted(kept):
-            if counts[place].name == WORST and not metric.better:
-                continue
-            reason = next((why for one in same if (why := values.reason(one, place)) is not None), None)
-            reason = reason or why_undefined(undefined[place], most_undefined=most_undefined)
-            statistic, df, p_value = wald_interaction(theta[:, place], influences[:, place])
-            cells = [cell for one in same for cell in cells_of(metric, one, values.samples[0])]
+    found = []
+    for gaps, untested, outcomes in _together(metric, values, list(zip(*gaps_of, strict=True)), places):
+        runs = OF_THESE_RUNS if values.has_runs(gaps[0]) else ""
+        on_sides = notes_on_sides(gaps, values)
+        cells = [cell for one in gaps for cell in cells_of(metric, one, values.samples[0])]
+        for place, (reason, outcome) in zip(places, outcomes, strict=True):
             notes = [*on_counts[place].notes, *unread.notes(cells, place)]
-            untested = no_test(metric, same[0], between_subgroups=True)
-            p = finite(p_value) if reason is None and not untested else None
-            if p is not None:
-                held = f"F with {len(same) - 1} and {df:.4g} df" if np.isfinite(df) else f"χ² with {len(same) - 1} df"
-                said = f"Wald's W of {statistic:.4g}, by {held}, that all {len(same)} subgroups are alike"
-                flat, runs = _on_spread(scope, influences[:, place]), OF_THESE_RUNS if values.has_runs(same[0]) else ""
-                note = "; ".join(filter(None, [*notes, said, flat, runs, metric.caution]))
-            elif reason is None and untested:
-                note = "; ".join([*notes, untested])
+            if outcome is None:
+                notes.append(untested)
             else:
-                reason = reason or "subgroups have no spread"
-                note = joined(reason, [])
+                notes += filter(None, [_told(outcome, len(gaps)), *on_sides[place], runs, metric.caution])
             found.append(
                 without_value(
                     name,
                     counts[place],
-                    regime=same[0].regime,
-                    reference=same[0].reference,
-                    condition=same[0].condition,
-                    estimand=same[0].estimand,
+                    regime=gaps[0].regime,
+                    reference=gaps[0].reference,
+                    condition=gaps[0].condition,
+                    estimand=gaps[0].estimand,
                     subgroup=scope.subgroup,
-                    p_value=p,
-                    test=None if p is None else "interaction",
+                    p_value=None if outcome is None else outcome.p_value,
+                    test=None if outcome is None else "interaction",
                     reason=reason,
-                    note=note,
+                    note=joined(reason, [] if reason else notes),
                 )
             )
     return tuple(found)
 
 
-def _on_spread(scope: Scope, influences: NDArray[np.float64]) -> str:
-    """Name the subgroups whose estimate no patient moves; empty where there are none."""
-    flat = [name for (name, _), of_patients in zip(scope.compared, influences, strict=True) if not of_patients.any()]
-    return f"no spread between patients in {', '.join(flat)}: p takes this for certain" if flat else ""
+def _is_tested(metric: Metric, scope: Scope, place: int) -> bool:
+    return metric.better is not None or scope.findings[place].name != WORST
 
 
-def wald_interaction(estimates: NDArray[np.float64], influences: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Wald test that estimates in several subgroups are equal: statistic, F's second degrees of freedom, and p-value.
+def _together(
+    metric: Metric, values: Values, compared: Sequence[tuple[Contrast, ...]], places: Sequence[int]
+) -> Iterator[tuple[tuple[Contrast, ...], str, list[tuple[str | None, Joint | None]]]]:
+    """Yield the gaps of each estimand, why it has no test, and of each place why none is estimable, or the test."""
+    sample = values.samples[0]
+    for first in range(0, len(compared), AT_ONCE):
+        some = compared[first : first + AT_ONCE]
+        untested = [no_test(metric, gaps[0]) for gaps in some]
+        reasons = [[_reason(values, gaps, place) for place in places] for gaps in some]
+        wanted = [(i, j) for i, row in enumerate(reasons) for j, why in enumerate(row) if not (why or untested[i])]
+        found: dict[tuple[int, int], Joint] = {}
+        if wanted:
+            parts = [np.stack([one.contributions(values)[places] for one in gaps], axis=1) for gaps in some]
+            each, rng = np.stack([parts[i][j] for i, j in wanted]), sample.rng(Purpose.PERMUTATIONS)
+            found = dict(zip(wanted, joint_sign_flips(each, n_draws=sample.settings.resamples, rng=rng), strict=True))
+        for i, gaps in enumerate(some):
+            yield gaps, untested[i], [(why, found.get((i, j))) for j, why in enumerate(reasons[i])]
 
-    W = (Cθ)ᵀ (C V Cᵀ)⁻¹ Cθ with C taking each subgroup less the first, and V the covariance of the estimates over
-    patients by linearisation, so that a patient with images in several subgroups is no matter. V is known from few
-    patients, so that W is held to Hotelling's T² with ν `joint_degrees_of_freedom`: of m differences
-    (ν − m + 1) / (ν m) W to F with m and ν − m + 1, 1 at least (Hotelling 1931, doi:10.1214/aoms/1177732979), and where
-    ν is large to χ² with m.
 
-    Parameters
-    ----------
-    estimates
-        (n_subgroups,).
-    influences
-        (n_subgroups, n_patients): of each estimate, 0 for who has no image in the subgroup.
+def _reason(values: Values, gaps: Sequence[Contrast], place: int) -> str | None:
+    """Say why gaps are not tested: one is not estimable, or in too many resamples."""
+    never = next((why for one in gaps if (why := values.reason(one, place)) is not None), None)
+    if never is not None:
+        return never
+    undefined = max(float(np.isnan(one.of(values.resampled[:, :, place])).mean()) for one in gaps)
+    return why_undefined(undefined, most_undefined=values.samples[0].settings.most_undefined)
 
-    Returns
-    -------
-    statistic, df, p_value
-        df is infinite where χ² takes the place of F. NaN where the covariance is singular, or a combination of the
-        differences has a standard error that rounding alone makes: less than 1e-12 of the largest estimate, or of 1,
-        which is about what metrics can differ by.
 
-    Examples
-    --------
-    >>> u = np.array([[0.1, -0.1, 0.0, 0.0], [0.0, 0.0, 0.1, -0.1]])
-    >>> statistic, df, p_value = wald_interaction(np.array([0.9, 0.7]), u)
-    >>> round(statistic, 6), df, round(p_value, 4)  # t = √0.75 with 3 degrees of freedom
-    (0.75, 3.0, 0.4502)
-    """
-    n = influences.shape[1]
-    differences = estimates[1:] - estimates[0]
-    parts = influences[1:] - influences[0]
-    covariance = parts @ parts.T * n / max(n - 1, 1)
-    if not np.isfinite(covariance).all() or np.linalg.matrix_rank(covariance) < len(differences):
-        return (float("nan"),) * 3
-    least_error = np.sqrt(max(np.linalg.eigvalsh(covariance)[0], 0))
-    if least_error <= ROUNDING * max(1.0, np.abs(estimates).max()):
-        return (float("nan"),) * 3
-    statistic, m = float(differences @ np.linalg.solve(covariance, differences)), len(differences)
-    df = joint_degrees_of_freedom(parts)
-    last = max(df - m + 1, 1.0)
-    p = fisher.sf(statistic / m * last / df, m, last) if np.isfinite(df) else chi2.sf(statistic, m)
-    return statistic, last, never_0(float(p))
+def _told(outcome: Joint, n_gaps: int) -> str:
+    """Return what the note says of the test."""
+    statistic = f"T² of {outcome.statistic:.4g}"
+    said = f"{statistic}, over signs of {n_gaps} gaps together, that all {n_gaps + 1} subgroups are alike"
+    said = said if n_gaps > 1 else f"{statistic}, over signs, that both subgroups are alike"
+    n = outcome.n_exact
+    return "; ".join(filter(None, [said, floor_note(n, f"exact over {2**n:,} sign patterns") if n > 0 else ""]))
 
 
 def _too_small(name: str, level: Level, sample: Sample) -> Estimate:

@@ -201,9 +201,9 @@ def _n_other_than_0(parts: NDArray[np.float64]) -> int:
 BY_SIZE = "its bias depends on how many images a subgroup has, and so does a gap"
 
 
-def no_test(metric: Metric, contrast: Contrast, *, between_subgroups: bool = False) -> str:
+def no_test(metric: Metric, contrast: Contrast) -> str:
     """Say why a contrast of which 0 is a hypothesis has no p-value; empty where it has one."""
-    by_size = BY_SIZE if metric.biased_by_size and (between_subgroups or contrast.across) else ""
+    by_size = BY_SIZE if metric.biased_by_size and contrast.across else ""
     why = metric.untestable or by_definition(metric, contrast) or by_size
     return f"no test: {why}" if why else ""
 

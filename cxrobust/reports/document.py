@@ -40,7 +40,7 @@ Paper = Literal["A4", "Letter"]
 PARAGRAPH = "manuscript/methods"
 """The methods in one paragraph, for a manuscript."""
 OF_RESAMPLES = {"percentile", "percentile-recentred", "expanded", "basic", "bca", "studentized"}
-NAMED = ("DeLong", "McNemar", "Student", "Wilcoxon", "Wald", "Cochran")
+NAMED = ("DeLong", "McNemar", "Student", "Wilcoxon", "Cochran")
 LONG_WORD = 40
 """Letters of a word that may be wider than a column."""
 FACES = Markup("/*<faces>*/")

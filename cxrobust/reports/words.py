@@ -324,7 +324,7 @@ TESTS = {
     "t": "Student’s t test by patient",
     "tost": "two one-sided tests of equivalence",
     "noninferiority": "one-sided test of non-inferiority",
-    "interaction": "Wald test of interaction by patient",
+    "interaction": "sign-flip test of interaction by patient",
 }
 INTERVALS = {
     "percentile": "percentile, from patient-level resamples",

@@ -135,7 +135,7 @@ def test_a_family_that_no_metric_gives_a_test_is_told_before_the_data_are_seen(p
 
 def test_max_t_refuses_interactions_in_a_declared_family_before_anything_is_estimated(predictions):
     every = Family(name="f", subgroups=(), metrics=("auroc",), adjust="max-t")
-    said = "family 'f' is adjusted by max-t, which needs sign flips, and 'sex: interaction' is tested without"
+    said = "family 'f' is adjusted by max-t, which is of single contrasts, and 'sex: interaction' is a test of several"
     assert problem(settings(every), scope(predictions)).startswith(said)
     others = every.model_copy(update={"subgroups": ("", "sex=F", "sex: M − F")})
     assert not problem(settings(others), scope(predictions))

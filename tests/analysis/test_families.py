@@ -320,7 +320,7 @@ def test_max_t_of_another_test_is_refused():
 
 
 def test_max_t_of_a_study_with_subgroups_adjusts_their_interactions_by_holm():
-    """Interactions flip no signs, and no key of a study could make them."""
+    """An interaction is of several contrasts together, and no key of a study could make them."""
     predictions = make_predictions(seed=3, n_patients=50, most_images=2, conditions=CONDITIONS[:2])
     metadata = pd.DataFrame({"sex": np.where(predictions.patients % 2, "F", "M")})
     settings = make_settings(

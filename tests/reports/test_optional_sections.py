@@ -138,7 +138,7 @@ def by_sex(linear_probe, lora, **others):
             row(
                 estimand="difference-in-differences", regime=name, reference="supervised", subgroup="sex: interaction",
                 p_value=p, p_adjusted=p, test=None if p is None else "interaction",
-                reason="subgroups have no spread" if p is None else None,
+                reason="not defined in 95.3% of resamples" if p is None else None,
             )
         )  # fmt: skip
     for metric, its in others.items():
