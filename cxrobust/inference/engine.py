@@ -42,7 +42,7 @@ from cxrobust.inference.units import (
     in_one_search,
     plan,
 )
-from cxrobust.inference.work import Failure, Task, failure_of, write
+from cxrobust.inference.work import Failure, Outcome, Task, failure_of, write
 from cxrobust.prediction_files import parts_of
 from cxrobust.predictions import (
     INDEX,
@@ -255,11 +255,9 @@ def _do(tasks: Sequence[Task], folder: Path, progress: "_Progress") -> None:
                         if store is not None and not (folder / unit.file).exists():
                             store.fetch(unit.file, folder)
                     failed.pop(outcome.key, None)
-                    ended = time.time() if outcome.ended is None else outcome.ended
-                    took = Took(ended=ended, whole=outcome.seconds, share=outcome.seconds / len(task.units))
+                    _log(task, outcome, folder)
                     for unit in task.units:
                         ledger.forget_failure(folder, unit.key)
-                        log_unit(folder, unit, outcome.machine, took)
                         progress.finish(unit)
                     continue
                 failed[outcome.key] = outcome.failure
@@ -273,6 +271,16 @@ def _do(tasks: Sequence[Task], folder: Path, progress: "_Progress") -> None:
             break
     if failed:
         raise _failed(list(failed.values()), n_units=progress.n_units)
+
+
+def _log(task: Task, outcome: Outcome, folder: Path) -> None:
+    """Note how long the units of a task took, where that is known."""
+    if outcome.seconds is None:
+        return
+    ended = time.time() if outcome.ended is None else outcome.ended
+    took = Took(ended=ended, whole=outcome.seconds, share=outcome.seconds / len(task.units))
+    for unit in task.units:
+        log_unit(folder, unit, outcome.machine, took)
 
 
 def _failed(failures: Sequence[Failure], *, n_units: int) -> CxrobustError:
@@ -403,6 +411,7 @@ def _is_done(unit: Unit, folder: Path, sha256: str | None, *, skips: bool) -> bo
 
 def _write_index(planned: Plan, folder: Path, made: _WithModels) -> None:
     """Write the index, unless the one that is there says the same."""
+    made_here = {unit.key for part in planned.parts for unit in part.units if isinstance(unit.regime, Regime)}
     index: dict[str, Any] = {
         "made_for": made_for(planned.study),
         "data": describe_images(planned),
@@ -412,7 +421,7 @@ def _write_index(planned: Plan, folder: Path, made: _WithModels) -> None:
         "examples": [example.as_dict() for example in made.examples],
         "attack_checks": [check.as_dict() for check in made.checks],
         "inference": {
-            **read_log(folder, {unit.key for part in planned.parts for unit in part.units}),
+            **read_log(folder, made_here),
             **({"deviations": [one.as_dict() for one in made.deviations]} if made.deviations else {}),
         },
     }

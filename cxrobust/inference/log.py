@@ -56,9 +56,11 @@ def read_log(folder: Path, keys: set[str]) -> dict[str, Any]:
     """Return times and machines of the units in `keys`, as far as they were logged.
 
     `seconds` is the sum over units, which may have run at the same time; `wall_seconds` is how long at least one ran,
-    and is missing where an earlier version logged some.
+    and is missing where an earlier version logged some. `n_untimed` is how many were not logged, where some were not:
+    a job that was lost had done them, or they came with the folder or its store.
     """
     seconds, machines = 0.0, []
+    untimed = set(keys)
     spans: list[tuple[float, float]] | None = []
     software: dict[str, dict[str, Any]] = {}
     path = folder / LOG
@@ -72,6 +74,7 @@ def read_log(folder: Path, keys: set[str]) -> dict[str, Any]:
                 software[digest] = {str(name): value for name, value in rest.items()}
             case {"key": str(key), "seconds": float(took), "machine": dict(machine)} if key in keys:
                 seconds += took
+                untimed.discard(key)
                 span = (entry.get("from"), entry.get("to"))
                 spans = None if spans is None or None in span else [*spans, span]
                 if machine not in machines:
@@ -79,7 +82,8 @@ def read_log(folder: Path, keys: set[str]) -> dict[str, Any]:
     its = [software.get(str(one.pop("software", "")), {}) for one in machines]
     whole = [{**one, **of_it} for one, of_it in zip(machines, its, strict=True)]
     wall = {"wall_seconds": round(covered(spans), 1)} if spans else {}
-    return {"seconds": round(seconds, 1), **wall, "machines": whole}
+    told = {"n_untimed": len(untimed)} if untimed else {}
+    return {"seconds": round(seconds, 1), **wall, **told, "machines": whole}
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:

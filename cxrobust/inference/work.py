@@ -116,7 +116,8 @@ class Outcome:
 
     key: str
     failure: Failure | None = None
-    seconds: float = 0.0
+    seconds: float | None = None
+    """How long it took; None where it was found done, so that neither this nor the machine is known."""
     machine: Mapping[str, Any] = field(default_factory=dict)
     ended: float | None = None
     """When it ended, in seconds since 1970 by the clock of the process that did it; None where it is told at once."""

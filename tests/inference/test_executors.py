@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxrobust import pipeline
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import LEFTOVER
 from cxrobust.inference import engine
@@ -24,6 +25,8 @@ from cxrobust.inference.stores import Store
 from cxrobust.inference.units import plan
 from cxrobust.inference.work import Task, Worker
 from cxrobust.predictions import load_predictions
+from cxrobust.reports.sections.reproducibility import reproducibility
+from cxrobust.reports.view import View
 from cxrobust.study import parse_study, read_study
 
 from .executing import (
@@ -310,6 +313,10 @@ def test_a_store_holds_a_complete_folder_from_which_a_run_goes_on(in_one_process
     assert predicted(path) == unit_files(in_one_process / "out")
     log = (tmp_path / "out" / "predictions" / "log.jsonl").read_text().splitlines()
     assert sum("seconds" in json.loads(line) for line in log) == 2 * 6 * 3 + 2
+    assert "n_untimed" not in load_predictions(tmp_path / "out" / "predictions").index["inference"]
+    pipeline.predict(read_study(path), tmp_path / "elsewhere")  # which takes all from the store, but no log
+    told = load_predictions(tmp_path / "elsewhere" / "predictions").index["inference"]
+    assert told == {"seconds": 0.0, "n_untimed": 2 * 6 * 3 + 2, "machines": []}
 
 
 def test_a_damaged_file_of_the_store_is_made_again(tmp_path: Path) -> None:
@@ -350,6 +357,28 @@ def test_slurm_jobs_share_the_units(in_one_process: Path, tmp_path: Path, monkey
     predicted(path)
     assert (tmp_path / "killed").exists()  # so one job was lost, and its units were done by others
     assert_same_but_for_code(tmp_path, in_one_process)
+
+
+def test_units_that_a_lost_job_had_done_have_no_time_and_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report told of no time for them, and of a machine without a name."""
+    path = on_local_jobs(tmp_path, monkeypatch, workers=1)
+    (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", ATTACKED))
+    predicted(path)
+    folder = tmp_path / "out" / "predictions"
+    told = load_predictions(folder).index["inference"]
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    timed = {line["key"]: line["seconds"] for line in lines if "key" in line}
+    n = len(unit_files(tmp_path / "out")) - len(timed)
+    assert told["n_untimed"] == n >= 1
+    assert told["seconds"] == pytest.approx(sum(timed.values()), abs=0.06)
+    assert all(seconds > 0 for seconds in timed.values())
+    assert all(one["hardware"] for one in told["machines"])
+    facts = dict(reproducibility(View.of(pipeline.analyze(read_study(path), tmp_path / "out"), images=None))["facts"])
+    said = f"without {n} {'unit' if n == 1 else 'units'} whose time was not kept"
+    for name in ("Wall time of predictions", "Time of predictions, summed over units, of which some may run at once"):
+        assert facts[name].replace("\N{NO-BREAK SPACE}", " ").endswith(f" s, {said}")
 
 
 def test_a_damaged_unit_is_done_again_by_jobs_that_look_for_files_alone(

@@ -44,11 +44,7 @@ def _facts(view: View) -> list[tuple[str, str]]:
         ("Study file, SHA-256", str(provenance.get("study_sha256", ""))),
         ("Predictions, SHA-256 of their index", str(provenance.get("predictions_sha256", ""))),
     ]
-    facts += [
-        (title, duration(float(seconds)))
-        for key, title in TIMES.items()
-        if (seconds := provenance.get("inference", {}).get(key))
-    ]
+    facts += _times(provenance.get("inference", {}))
     facts += [
         (f"Against fp32, {one['regime']}, {condition_words(one['condition'])}", _deviation(one))
         for one in _deviations(view)
@@ -60,6 +56,17 @@ def _facts(view: View) -> list[tuple[str, str]]:
         )
     )
     return [(name, readable(value)) for name, value in facts if value]
+
+
+def _times(inference: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return how long predictions took, as far as that was kept."""
+    n = inference.get("n_untimed", 0)
+    without = f", without {counted(n, 'unit')} whose time was not kept" if n else ""
+    return [
+        (title, f"{duration(float(seconds))}{without}")
+        for key, title in TIMES.items()
+        if (seconds := inference.get(key))
+    ]
 
 
 def _deviations(view: View) -> list[Mapping[str, Any]]:
