@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from running import made_with, one_core
-from whole_studies import DESIGNS, KEPT_POSITIVE, REGIMES, STRENGTHS, Design, simulate, thinned
+from whole_studies import DESIGNS, KEPT_POSITIVE, LARGEST_SITE, REGIMES, SITE, STRENGTHS, Design, simulate, thinned
 from whole_truths import FITS, METRICS, fitted_truths, recalibrated_truths, true_value, truths
 
 from cxrobust.analysis import analyze
@@ -171,7 +171,7 @@ def _study(design: Design, repetition: int, resamples: int) -> tuple[PredictionS
         resamples=resamples,
         operating_point=design.prevalence,
         primary_condition=design.conditions[-1],
-        subgroups=(Subgroups(column="sex"), Subgroups(column="view")),
+        subgroups=tuple(Subgroups(column=column) for column in ("sex", "view", SITE)),
         per_metric={} if design.replicates > 1 else {"accuracy": MetricSection(test="cochran-q")},
     )
     seed = int(rng.integers(2**31))
@@ -275,8 +275,16 @@ def _covered(
         true = true_value(one, truth, design)
         if true is None or one.ci_low is None or one.ci_high is None or one.finding not in {"micro", "worst", "macro"}:
             continue
-        kind = "gap" if ": " in one.subgroup else "subgroup" if one.subgroup else one.finding
+        kind = _place(one)
         yield f"covered: {one.metric}, {one.estimand}, {kind}", one.ci_low <= true <= one.ci_high
+
+
+def _place(one: Estimate) -> str:
+    """Name the average that an estimate is of, or that it is of a subgroup or a gap, and whether of a small one."""
+    if not one.subgroup:
+        return one.finding
+    is_small = one.subgroup.startswith(SITE) and one.subgroup != f"{SITE}={LARGEST_SITE}"
+    return ("small " if is_small else "") + ("gap" if ": " in one.subgroup else "subgroup")
 
 
 def _bands(found: Sequence[Estimate], truth: Mapping[str, NDArray[np.float64]]) -> Iterator[tuple[str, bool]]:

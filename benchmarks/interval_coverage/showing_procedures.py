@@ -4,23 +4,26 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from whole_studies import KEPT_POSITIVE
+from whole_studies import KEPT_POSITIVE, OF_SITES, SITE
 from whole_truths import FITS
 
 Row = tuple[str, Callable[[str], bool]]
 """What a row says, and which counts it adds up."""
 
-PLACES = ("macro", "micro", "worst", "subgroup", "gap")
+PLACES = ("macro", "micro", "worst", "subgroup", "gap", "small subgroup", "small gap")
 VALUES, PAIRS, RATIOS, CURVES = (
     ("value",),
     ("perturbed-clean", "regime-reference", "difference-in-differences"),
     ("relative", "relative-difference"),
     ("trend-difference", "area-difference"),
 )
+SMALL = f"{100 * min(OF_SITES.values()):.0f} %"
 RECALIBRATED = (("values", "value"), ("differences from clean", "perturbed-clean"), ("less raw", "recalibrated-raw"))
 NAMED = {
     "subgroup": "single subgroups",
     "gap": "gaps between two subgroups",
+    "small subgroup": f"subgroups of {SMALL} of patients",
+    "small gap": f"gaps between one of {SMALL} and the largest",
     "macro": "macro averages",
     "micro": "micro averages",
     "worst": "worst findings",
@@ -116,7 +119,8 @@ def _rejected() -> list[Row]:
         ),
         ("sign flips of ratios, trends and areas", _of("rejected: sign flips", RATIOS + CURVES, PLACES)),
         *(
-            (f"interaction with a subgroup, `{name}`", _beginning(f"rejected: interaction, {name},"))
+            (f"interaction with a subgroup{of}, `{name}`", _interaction(name, columns))
+            for of, columns in (("", ("sex", "view")), (f", two of three of {SMALL} of patients", (SITE,)))
             for name in ("auroc", "accuracy", "brier")
         ),
         *(
@@ -143,6 +147,10 @@ def _of(kind: str, estimands: Sequence[str], places: Sequence[str]) -> Callable[
         return head == kind and is_metric and parts[0] in estimands and parts[1] in places
 
     return holds
+
+
+def _interaction(name: str, columns: Sequence[str]) -> Callable[[str], bool]:
+    return lambda key: key.startswith(f"rejected: interaction, {name},") and key.rpartition(", ")[2] in columns
 
 
 def _beginning(start: str) -> Callable[[str], bool]:

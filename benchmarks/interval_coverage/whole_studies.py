@@ -45,12 +45,15 @@ DESIGNS = (
     *(Design(n_patients=200, correlation=0.4, prevalence=0.5, replicates=3, spread=s) for s in (0.15, 0.0)),
     Design(n_patients=1000, correlation=0.4, prevalence=0.05),
 )
+SITE, OF_SITES = "site", {"A": 0.7, "B": 0.15, "C": 0.15}
+"""A column of the metadata with two small subgroups, and the share of patients in each."""
+LARGEST_SITE = "A"
 KEPT_POSITIVE = 3
 """How many positive patients the second finding keeps on average where it is to be undefined in some resamples."""
 
 
 def simulate(design: Design, rng: np.random.Generator) -> PredictionSet:
-    """Draw the predictions of one study of two findings, with each patient's sex and each image's view."""
+    """Draw the predictions of one study of two findings, with each patient's sex and site and each image's view."""
     n = design.n_patients
     sizes = np.arange(1, MOST_IMAGES + 1)
     weights = sizes**-TAIL
@@ -76,7 +79,11 @@ def simulate(design: Design, rng: np.random.Generator) -> PredictionSet:
             law = law_of(strength, moved)
             evidence = of_member + np.sqrt(0.2) * of_findings() + law.separation * labels
             probabilities[m, c] = law.probabilities(evidence, design.prevalence)
-    metadata = pd.DataFrame({"sex": rng.choice(["F", "M"], n)[patients], "view": rng.choice(["AP", "PA"], images)})
+    columns = {
+        "sex": rng.choice(["F", "M"], n)[patients],
+        "view": rng.choice(["AP", "PA"], images),
+        SITE: rng.choice(list(OF_SITES), n, p=list(OF_SITES.values()))[patients],
+    }
     return PredictionSet(
         image_ids=tuple(f"image-{i}" for i in range(images)),
         patient_ids=tuple(f"patient-{i}" for i in range(n)),
@@ -86,7 +93,7 @@ def simulate(design: Design, rng: np.random.Generator) -> PredictionSet:
         members=members,
         conditions=design.conditions,
         probabilities=probabilities,
-        metadata=metadata,
+        metadata=pd.DataFrame(columns),
         index={},
     )
 
