@@ -204,12 +204,13 @@ def perturb(
 ) -> None:
     """Make one image's perturbation again, as the model saw it."""
     from cxrobust.inference.datasets import files_of
-    from cxrobust.inference.one_image import perturbed_image, write_image
+    from cxrobust.inference.one_image import check_written, perturbed_image, write_image
     from cxrobust.inference.units import plan
     from cxrobust.progress import reporting
     from cxrobust.results import PREDICTIONS
     from cxrobust.study import read_study
 
+    check_written(to)
     read = read_study(study, data_root=data_root)
     with reporting() as report:
         planned = plan(read, out_folder(study, out) / PREDICTIONS, report=report)

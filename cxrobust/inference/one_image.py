@@ -66,6 +66,21 @@ def _beside_another(row: int, planned: Plan) -> NDArray[np.intp]:
     return np.array([row, *others[:1]])
 
 
+WRITTEN_AS = (".npy", ".png")
+
+
+def check_written(path: Path) -> None:
+    """Raise where a file's name does not say that an image can be written to it.
+
+    Raises
+    ------
+    DataError
+        When it ends otherwise than in `.npy` or `.png`.
+    """
+    if path.suffix not in WRITTEN_AS:
+        raise DataError(f"{path}: an image is written as .npy (exact) or .png (16 bits): name it so")
+
+
 def write_image(pixels: NDArray[np.float32], path: Path) -> None:
     """Write pixels of [0, 1]: exactly as a NumPy file (`.npy`), or rounded to 16 bits as a PNG.
 
@@ -76,13 +91,12 @@ def write_image(pixels: NDArray[np.float32], path: Path) -> None:
     DataError
         When the file's name ends otherwise.
     """
+    check_written(path)
     if path.suffix == ".npy":
         atomic_write(path, lambda temporary: np.save(temporary, pixels))
-    elif path.suffix == ".png":
+    else:
         rounded = Image.fromarray(np.rint(pixels * WHITE).astype(np.uint16))
         atomic_write(path, lambda temporary: rounded.save(temporary, format="PNG"))
-    else:
-        raise DataError(f"{path}: an image is written as .npy (exact) or .png (16 bits): name it so")
 
 
 def _check_finding(finding: str | None, unit: Unit, planned: Plan) -> None:
@@ -121,19 +135,24 @@ def _unit(planned: Plan, image: str, condition: str, regime: str | None, replica
         raise StudyError(f"--replicate {replicate}: regime {wanted!r} has no such replicate: it has {some(runs)}")
     run = runs[0] if replicate is None else replicate
     try:
-        parsed = str(parse_condition(condition))
+        parsed = parse_condition(condition)
     except ValueError as error:
         raise StudyError(f"--condition {condition}: {error}") from None
     row = ids.index(image)
     for unit in planned.units:
         if (
             (unit.regime.name, unit.regime.replicate) == (wanted, run)
-            and str(unit.condition) == parsed
+            and _is_same(unit.condition, parsed)
             and row in unit.rows
         ):
             return unit
     known = list(dict.fromkeys(unit.condition for unit in planned.units))
-    raise StudyError(f"--condition {parsed}: {_no_condition(parsed, known, planned.study.analysis.sets)}")
+    raise StudyError(f"--condition {parsed}: {_no_condition(str(parsed), known, planned.study.analysis.sets)}")
+
+
+def _is_same(one: Condition, other: Condition) -> bool:
+    """Whether two conditions are one, in whatever order their parameters are written."""
+    return one.name == other.name and dict(one.parameters) == dict(other.parameters)
 
 
 def _no_condition(text: str, known: Sequence[Condition], sets: Mapping[str, tuple[str, ...]]) -> str:

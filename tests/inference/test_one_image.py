@@ -182,6 +182,15 @@ def test_a_png_is_rounded_to_sixteen_bits(folder: Path) -> None:
     assert np.abs(written - np.load(paths[0])).max() <= 0.5 / 65535 + 1e-9
 
 
+def test_parameters_of_a_condition_are_named_in_any_order(folder: Path) -> None:
+    seen = []
+    for name in ("pgd(eps=8/255, steps=3)", "pgd(steps=3, eps=8/255)"):
+        arguments = ["--image", "i001", "--condition", name, "--regime", "a", "--to", str(folder / "ordered.npy")]
+        assert _main(["perturb", str(folder / "study.toml"), "--out", str(folder / "study"), *arguments]) == 0
+        seen.append((folder / "ordered.npy").read_bytes())
+    assert seen[0] == seen[1]
+
+
 def test_an_image_of_the_study_is_never_written_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     to = folder / "images" / "i001.png"
     before = to.read_bytes()
@@ -259,7 +268,10 @@ def test_no_image_is_made_on_a_model_that_is_still_in_training(
             "steps=3), blur(severity=5)",
         ),
         ({"--condition": "pgd((", "--image": "i001"}, "is not a condition"),
-        ({"--to": "seen.jpg"}, "seen.jpg: an image is written as .npy (exact) or .png (16 bits): name it so"),
+        (
+            {"--to": "seen.jpg", "--image": "I019"},
+            "seen.jpg: an image is written as .npy (exact) or .png (16 bits): name it so",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(
