@@ -124,6 +124,7 @@ class OnePixel(_OfWholePixels):
     """Evolved together: memory grows by their square, to 200 MB at 1,000."""
     steps: int = Field(default=10, ge=1, le=10_000)
     population: int = Field(default=10, ge=5, le=10_000)
+    """Of which torchattacks evolves the multiple of 5 × `pixels` that is no more, or these where there is none."""
 
 
 @perturbation("pixle")
