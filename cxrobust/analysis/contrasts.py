@@ -98,7 +98,8 @@ class Contrast:
             return self.of(values.contributions)
         estimate = self.of(values.value)
         known = np.where(np.isfinite(estimate), estimate, np.nan)  # a half-margin may be infinite, a share 0
-        return np.asarray(self.influences(values) + known[:, None] * self.shares(values))
+        found = np.asarray(self.influences(values) + known[:, None] * self.shares(values))
+        return found + self._of_one_otherwise(values) if self.across else found
 
     def shares(self, values: "Values") -> NDArray[np.float64]:
         """Return each patient's share of the estimand, (n_places, n_patients): the mean of those of its regimes.
@@ -122,6 +123,28 @@ class Contrast:
         for view in dict.fromkeys(row // n_regimes for row, _, _ in self.terms):
             terms = tuple(term for term in self.terms if term[0] // n_regimes == view)
             yield view, replace(self, terms=terms, across=False)
+
+    def flat(self, values: "Values") -> Iterator[tuple[int, "Contrast", NDArray[np.bool_]]]:
+        """Yield of each side its view, and at which places no patient moves it, as where all are right."""
+        for view, side in self.sides(values):
+            yield view, side, np.asarray(~side.influences(values).any(axis=-1))
+
+    def _of_one_otherwise(self, values: "Values") -> NDArray[np.float64]:
+        """Return what makes a side that no patient moves uncertain, (n_places, n_patients): sums to 0.
+
+        That all patients of a subgroup are alike does not mean that all patients are. Its variance is taken for that of
+        one among them who differs by 1: of k patients who carry the side 1/k², as ±1/(k√2) of the two who carry most.
+        A macro average has the mean of its findings'.
+        """
+        out = np.zeros(values.value.shape[2:] + values.shares.shape[-1:])
+        for _, side, flat in self.flat(values):
+            shares = side.shares(values)
+            for place in map(int, np.flatnonzero(flat)):
+                most = np.argsort(-shares[place], kind="stable")[:2]
+                out[place, most] += np.array([1, -1])[: len(most)] * (shares[place] ** 2).sum() / np.sqrt(2)
+        held = [k for k in range(values.samples[0].n_findings) if k not in values.left_out]
+        out[-1] = out[held].mean(axis=0) if held else 0.0
+        return out
 
     def slopes(self, values: "Values") -> Iterator[tuple[int, int, NDArray[np.float64] | float]]:
         """Yield row, condition, and how much the estimand moves with the value there, or each place's value."""

@@ -9,16 +9,17 @@ from cxrobust.analysis.counts import FindingCounts, Scope
 from cxrobust.analysis.intervals import no_interval, se_of_results
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.notes import (
+    flat_sides,
     joined,
     note_on_filled,
     note_on_images,
     note_on_resamples,
     note_on_runs,
+    note_on_sides,
     notes_on_counts,
     notes_on_decisions,
     notes_on_interval,
     notes_on_level,
-    notes_on_sides,
     notes_on_spread,
     notes_on_worst,
     why_not,
@@ -61,7 +62,7 @@ def estimate(
     for index, contrast in enumerate(contrasts):
         has_runs, of_decisions = values.has_runs(contrast), notes_on_decisions(metric, contrast, deciding)
         read_in = cells_of(metric, contrast, sample)
-        on_sides = notes_on_sides([contrast], values)
+        flat = flat_sides(metric, [contrast], values)
         for place, counts in enumerate(scope.findings):
             if counts.name == WORST and (not metric.better or contrast.estimand.startswith("half-margin")):
                 continue
@@ -86,7 +87,9 @@ def estimate(
                 *(note_on_runs(outcome, point.interval, point.method) if has_runs else []),
                 *note_on_images(outcome, point.interval, point.method, counts),
                 *notes_on_level(outcome, on_counts[place]),
-                *(on_sides[place] if outcome.name else []),
+                *note_on_sides(
+                    flat[place], has_p=bool(outcome.name), has_interval=finite(point.interval.low) is not None
+                ),
                 *of_decisions,
                 *unread.notes(read_in, place),
             ]

@@ -280,16 +280,20 @@ def notes_on_spread(metric: Metric, contrast: Contrast, place: int, point: Point
     return notes
 
 
-def notes_on_sides(gaps: Sequence[Contrast], values: Values) -> list[list[str]]:
-    """Name for each place the subgroups whose side of gaps no patient moves, which a test takes for certain."""
+def flat_sides(metric: Metric, gaps: Sequence[Contrast], values: Values) -> list[str]:
+    """Name for each place the subgroups whose side of gaps no patient moves, where that is not so by definition."""
     flat: list[dict[str, None]] = [{} for _ in range(values.value.shape[2])]
     for one in gaps:
-        for view, side in one.sides(values) if one.across else ():
-            for place in np.flatnonzero(~side.influences(values).any(axis=-1)):
+        for view, _, places in one.flat(values) if one.across and not by_definition(metric, one) else ():
+            for place in np.flatnonzero(places):
                 flat[place][values.samples[view].subgroup] = None
-    return [
-        [f"no spread between patients in {', '.join(some)}: p takes this for certain"] if some else [] for some in flat
-    ]
+    return [", ".join(some) for some in flat]
+
+
+def note_on_sides(names: str, *, has_p: bool, has_interval: bool) -> list[str]:
+    """Say what p-value and interval make of subgroups in which nobody moves anything."""
+    said = ["p counts one patient as otherwise"] * has_p + ["the interval takes this for certain"] * has_interval
+    return [f"no spread between patients in {names}: {', '.join(said)}"] if names and said else []
 
 
 def _is_same(contrast: Contrast, place: int, values: Values) -> bool:

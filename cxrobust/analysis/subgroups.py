@@ -15,7 +15,7 @@ from cxrobust.analysis.counts import FindingCounts, Scope, count_findings, count
 from cxrobust.analysis.estimates import Estimated, estimate, without_value
 from cxrobust.analysis.evaluating import evaluate
 from cxrobust.analysis.metrics import Mean, Metric
-from cxrobust.analysis.notes import OF_THESE_RUNS, joined, notes_on_counts, notes_on_sides, why_undefined
+from cxrobust.analysis.notes import OF_THESE_RUNS, flat_sides, joined, note_on_sides, notes_on_counts, why_undefined
 from cxrobust.analysis.permutation import Joint, joint_sign_flips
 from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.sample import Sample
@@ -292,14 +292,15 @@ def _interactions(
     found = []
     for gaps, untested, outcomes in _together(metric, values, list(zip(*gaps_of, strict=True)), places):
         runs = OF_THESE_RUNS if values.has_runs(gaps[0]) else ""
-        on_sides = notes_on_sides(gaps, values)
+        flat = flat_sides(metric, gaps, values)
         cells = [cell for one in gaps for cell in cells_of(metric, one, values.samples[0])]
         for place, (reason, outcome) in zip(places, outcomes, strict=True):
             notes = [*on_counts[place].notes, *unread.notes(cells, place)]
             if outcome is None:
                 notes.append(untested)
             else:
-                notes += filter(None, [_told(outcome, len(gaps)), *on_sides[place], runs, metric.caution])
+                notes += [_told(outcome, len(gaps)), *note_on_sides(flat[place], has_p=True, has_interval=False)]
+                notes += filter(None, [runs, metric.caution])
             found.append(
                 without_value(
                     name,

@@ -353,7 +353,7 @@ def test_an_interaction_of_few_patients_is_exact_and_says_its_floor(predictions)
 
 
 def test_subgroups_whose_scores_are_constant_differ_as_their_gap_does(predictions):
-    """Every image of one view is off by 0.1, and of the other by 0.3: no sign pattern has so large a gap."""
+    """Every image of one view is off by 0.1, and of the other by 0.3: the gap of 0.08 is no certainty."""
     off = np.where(predictions.metadata["view"] == "PA", 0.1, 0.3)[:, None]
     p = np.where(predictions.labels == 1, 1 - off, off)
     made = replace(predictions, probabilities=np.broadcast_to(p, predictions.probabilities.shape))
@@ -362,7 +362,56 @@ def test_subgroups_whose_scores_are_constant_differ_as_their_gap_does(prediction
         gap, e = (
             rows[f"view: {kind}", "brier", "value", "lora", "clean", finding] for kind in ("AP − PA", "interaction")
         )
-        assert e.p_value == gap.p_value == 1 / (RESAMPLES + 1)
+        assert gap.estimate == pytest.approx(0.08)
+        assert 1 / (RESAMPLES + 1) < e.p_value == gap.p_value < 0.3
+
+
+def test_a_subgroup_in_which_all_are_right_is_no_certainty_against_a_monte_carlo(predictions):
+    """The gap's patients by hand: women's shares of it, two of them as if one of all differed; men's scores."""
+    women = np.array([i for i in range(30) if (predictions.patients == i).any()])
+    labels = np.full_like(predictions.labels, -1)
+    first = np.unique(predictions.patients, return_index=True)[1]
+    labels[first, 0] = 1
+    p = np.full(predictions.probabilities.shape, 0.9)
+    men = np.array([i for i in first if 30 <= predictions.patients[i] < 54])
+    wrong = men[[0, 5, 11]]
+    p[:, :, wrong] = 0.1
+    n_women = len([i for i in first if predictions.patients[i] < 30])
+    assert n_women == len(women)
+    rows = run(replace(predictions, labels=labels, probabilities=p), "sex", metrics=("accuracy",), resamples=20_000)
+    gap = rows["sex: M − F", "accuracy", "value", "lora", "clean", "Effusion"]
+    share = 3 / len(men)
+    assert gap.estimate == pytest.approx(-share)
+    of_women = -share / n_women + np.append([1, -1], np.zeros(n_women - 2)) / (n_women * np.sqrt(2))
+    of_men = (np.isin(men, wrong) * -1.0 + share) / len(men)
+    d = np.append(of_women, of_men)
+    signs = np.random.default_rng(3).choice([-1.0, 1.0], (40_000, len(d)))
+    expected = np.mean(np.abs(signs @ d) >= share - 1e-12)
+    assert gap.p_value == pytest.approx(
+        expected, abs=4 * np.sqrt(expected * (1 - expected) * (1 / 20_000 + 1 / 40_000))
+    )
+    assert 0.01 < expected < 0.5
+
+
+def test_level_of_a_gap_to_a_subgroup_in_which_often_all_are_right():
+    """20 patients beside 100, 95 % right in both: in a third of studies all 20 are, which is no evidence."""
+    rng, p_values, n_flat = np.random.default_rng(9), [], 0
+    for seed in range(60):
+        made = make_predictions(seed=seed, n_patients=120, most_images=1, conditions=("clean",))
+        n = len(made.patients)
+        right = rng.random((2, 1, n, 1)) < 0.95
+        made = replace(
+            made,
+            labels=np.append(np.ones((n, 1), np.int8), np.full((n, 1), -1, np.int8), axis=1),
+            probabilities=np.where(right, 0.9, 0.1) * np.ones((1, 1, 1, 2)),
+            metadata=pd.DataFrame({"site": np.where(made.patients < 100, "A", "B")}),
+        )
+        rows = run(made, "site", metrics=("accuracy",), resamples=100)
+        at = ("accuracy", "value", "lora", "clean", "Effusion")
+        n_flat += rows["site=B", *at].estimate == 1
+        p_values.append(rows["site: interaction", *at].p_value)
+    assert n_flat > 10
+    assert np.mean(np.array(p_values) <= 0.05) < 0.06
 
 
 def test_subgroups_that_are_all_perfect_do_not_differ(predictions):
@@ -384,9 +433,10 @@ def test_an_interaction_with_a_subgroup_without_spread_is_carried_by_it(predicti
     men, gap, e = (perfect[name, *place] for name in ("sex=M", "sex: M − F", "sex: interaction"))
     assert men.estimate < 1
     assert e.p_value == gap.p_value
-    said = "no spread between patients in sex=F: p takes this for certain"
-    assert said in gap.note
+    said = "no spread between patients in sex=F: p counts one patient as otherwise"
+    assert f"{said}, the interval takes this for certain" in gap.note
     assert said in e.note
+    assert "the interval" not in e.note
     assert not [one for one in found.values() if "no spread between patients in" in one.note]
 
 
