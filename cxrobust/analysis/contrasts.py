@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from cxrobust.analysis.intervals import NO_BOUNDS, ROUNDING
 from cxrobust.conditions import parse_condition
@@ -144,6 +145,20 @@ class Contrast:
                 out[place, most] += np.array([1, -1])[: len(most)] * (shares[place] ** 2).sum() / np.sqrt(2)
         held = [k for k in range(values.samples[0].n_findings) if k not in values.left_out]
         out[-1] = out[held].mean(axis=0) if held else 0.0
+        return out
+
+    def unseen(self, values: "Values", level: float) -> NDArray[np.float64]:
+        """Return how far off a side may be that no patient moves, (n_places,); 0 where every side has spread.
+
+        As far as Wilson's interval of a share of 1 reaches (1927, doi:10.1080/01621459.1927.10502953), at the number of
+        patients who carry the side: z²/(k + z²). A macro average has the mean of its findings'.
+        """
+        out, z2 = np.zeros(values.value.shape[2]), norm.isf((1 - level) / 2) ** 2
+        for _, side, flat in self.flat(values):
+            carrying = (side.shares(values)[flat] ** 2).sum(axis=-1)  # 1/k
+            out[flat] = np.hypot(out[flat], z2 * carrying / (1 + z2 * carrying))
+        held = [k for k in range(values.samples[0].n_findings) if k not in values.left_out]
+        out[-1] = out[held].mean() if held else 0.0
         return out
 
     def slopes(self, values: "Values") -> Iterator[tuple[int, int, NDArray[np.float64] | float]]:

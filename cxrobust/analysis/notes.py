@@ -292,8 +292,8 @@ def flat_sides(metric: Metric, gaps: Sequence[Contrast], values: Values) -> list
 
 def note_on_sides(names: str, *, has_p: bool, has_interval: bool) -> list[str]:
     """Say what p-value and interval make of subgroups in which nobody moves anything."""
-    said = ["p counts one patient as otherwise"] * has_p + ["the interval takes this for certain"] * has_interval
-    return [f"no spread between patients in {names}: {', '.join(said)}"] if names and said else []
+    what = "p and the interval allow" if has_p and has_interval else "p allows" if has_p else "the interval allows"
+    return [f"no spread between patients in {names}, which {what} for"] if names and (has_p or has_interval) else []
 
 
 def _is_same(contrast: Contrast, place: int, values: Values) -> bool:

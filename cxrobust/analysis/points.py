@@ -1,7 +1,7 @@
 """Each contrast at each place as numbers: value, interval, band, and shares of resamples without a value."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from cxrobust.analysis.metrics import Additive, Metric
 from cxrobust.analysis.replicates import resampled, training_of
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.testing import auroc_se, is_linearised
+from cxrobust.analysis.testing import auroc_se, by_definition, is_linearised
 from cxrobust.analysis.values import Values
 from cxrobust.study.analysis import AnalysisSection
 
@@ -52,13 +52,19 @@ def points_of(name: str, metric: Metric, values: Values, contrasts: Sequence[Con
     else:
         bands = [((np.nan, np.nan),) * len(draws[0].value)]
     found = []
-    for contrast, drawn, method, band in zip(contrasts, draws, methods, bands, strict=True):
+    for contrast, drawn, method, of_curve in zip(contrasts, draws, methods, bands, strict=True):
         intervals = list(INTERVALS[method](drawn, level))
         used = [interval_at(method, values, contrast, place) for place in range(len(intervals))]
         by_default = sample.settings.of(name).interval is None
         if sample.n_findings > 1 and (by_default or method in {"percentile", "expanded"}):
             # the least of several drawn values is biased as a drawn absolute value is
             used[WORST_AT], intervals[WORST_AT] = RECENTRED, INTERVALS[RECENTRED](drawn.only(WORST_AT), level)[0]
+        band = tuple(of_curve)
+        if contrast.across and not by_definition(metric, contrast):
+            unseen = contrast.unseen(values, level)
+            ends = _widened([(one.low, one.high) for one in intervals], drawn, unseen)
+            intervals = [replace(one, low=low, high=high) for one, (low, high) in zip(intervals, ends, strict=True)]
+            band = _widened(band, drawn, unseen)
         se_patients, se_training = _parts_of_variance(drawn)
         undefined, beyond = _shares_without(drawn.resampled)
         found.append(
@@ -77,6 +83,24 @@ def points_of(name: str, metric: Metric, values: Values, contrasts: Sequence[Con
             ]
         )
     return found
+
+
+def _widened(
+    ends: Sequence[tuple[float, float]], drawn: Draws, unseen: NDArray[np.float64]
+) -> tuple[tuple[float, float], ...]:
+    """Add to each interval's ends, by squares, how far off a part of its value may be besides; see `Contrast.unseen`.
+
+    So intervals of two independent parts make that of their difference (Newcombe 1998,
+    doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I; Zou and Donner 2008, doi:10.1002/sim.3095).
+    """
+    low, high = np.transpose(ends)
+    below, above = (
+        np.hypot(np.maximum(drawn.value - low, 0), unseen),
+        np.hypot(np.maximum(high - drawn.value, 0), unseen),
+    )
+    wide = np.clip(np.stack([drawn.value - below, drawn.value + above], axis=1), *drawn.bounds)
+    told = np.where((unseen > 0)[:, None] & np.isfinite(ends), wide, ends)
+    return tuple((float(one), float(other)) for one, other in told)
 
 
 def draws_of(name: str, metric: Metric, values: Values, contrast: Contrast) -> Draws:
