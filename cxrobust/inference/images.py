@@ -22,8 +22,8 @@ from cxrobust.inference.dicom import UnfitError, decode_dicom, is_dicom
 from cxrobust.texts import Texts
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", *dicom.ENDINGS, ".tif", ".tiff", ".bmp", ".webp", ".pgm")
-"""Endings under which an image without one is looked for, in this order."""
-LOOKED_FOR = f"each id is looked for as it is and with {', '.join(EXTENSIONS)}"
+"""Endings under which an image without one is looked for, in this order, and after these in capitals."""
+LOOKED_FOR = f"each id is looked for as it is and with {', '.join(EXTENSIONS)}, or these in capitals"
 """What `with_endings` tries, for the sentence on files that it does not find."""
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
 ONE_PICTURE = ("PNG", "TIFF", "WEBP")
@@ -208,10 +208,10 @@ def missing_files(paths: Iterable[Path]) -> tuple[Path, ...]:
 def with_endings(root: Path, names: Iterable[str]) -> Iterator[Path]:
     """Yield the file of each image id: the id itself, or the id with the first of `EXTENSIONS` that exists."""
     listed = _lister()
+    tried = ("", *EXTENSIONS, *(ending.upper() for ending in EXTENSIONS))
     for path in (root / name for name in names):
         there = listed(path.parent)
-        endings = [ending for ending in ("", *EXTENSIONS) if path.name + ending in there]
-        yield path.with_name(path.name + (endings[0] if endings else ""))
+        yield path.with_name(path.name + next((ending for ending in tried if path.name + ending in there), ""))
 
 
 _tolerating: ContextVar[bool] = ContextVar("tolerating missing image files", default=False)

@@ -200,6 +200,14 @@ def test_every_image_its_own_patient(tmp_path):
     assert folder_of(tmp_path, text, patient="image_id").table(with_images=False).patients == ("a", "b")
 
 
+def test_endings_may_be_in_capitals_and_small_letters_come_first(tmp_path):
+    names = ("a.JPEG", "b.png", "b.PNG", "c.BMP")
+    write_images(tmp_path / "images", names)
+    images = folder_of(tmp_path).table().images
+    assert [images.file(row).name for row in range(3)] == ["a.JPEG", "b.png", "c.BMP"]
+    assert [round(float(images.pixels(row).mean()) * 5.1) for row in range(3)] == [0, 1, 3]
+
+
 def test_missing_images_are_counted_and_named(tmp_path):
     write_images(tmp_path / "images", ["b.png"])
     words = r"2 of 3 image files are missing \(.*images/a, .*images/c\): .*looked for as it is and with \.png, \.jpg, "

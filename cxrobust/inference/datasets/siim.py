@@ -84,7 +84,7 @@ class SiimPneumothorax(Dataset):
 
     def _images(self, ids: Sequence[str]) -> FileImages:
         folder = self.images or self.root / "dicom-images-train"
-        found = {path.stem: path for path in folder.rglob("*") if path.suffix in EXTENSIONS}
+        found = {path.stem: path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS}
         return file_images(
             (found.get(image, folder / f"{image}.dcm") for image in ids),
             mend=f"download them, or correct {'images' if self.images else 'root'} in [data]",
