@@ -65,13 +65,15 @@ def as_words(values: "pd.Series[str]") -> "pd.Series[str]":
 def read_age(values: "pd.Series[str]") -> "pd.Series[float]":
     """Return ages in years from `58`, `058Y`, `010M`, `006W` or `013D`; NaN where unreadable, blank or above `OLDEST`.
 
+    The unit may be a small letter.
+
     Examples
     --------
-    >>> read_age(pd.Series(["58", "058Y", "006M", "", "414Y"])).tolist()
-    [58.0, 58.0, 0.5, nan, nan]
+    >>> read_age(pd.Series(["58", "058Y", "58y", "006M", "", "414Y"])).tolist()
+    [58.0, 58.0, 58.0, 0.5, nan, nan]
     """
     distinct = pd.Series(values.unique(), dtype=values.dtype)
-    parts = distinct.str.strip().str.extract(r"^(?P<number>\d+(?:\.\d+)?)(?P<unit>[YMWD]?)$")
+    parts = distinct.str.strip().str.upper().str.extract(r"^(?P<number>\d+(?:\.\d+)?)(?P<unit>[YMWD]?)$")
     years = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
     age = parts["number"].astype("float64") * parts["unit"].map(years).astype("float64")
     return values.map(dict(zip(distinct, age.where(age <= OLDEST), strict=True))).astype("float64")
