@@ -83,7 +83,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
     lacking = _lacking(study)
     if lacking:
         raise _in_one(study, lacking + _lacking_models(study))
-    check_learned_images(study)
+    on_judges = check_learned_images(study)
     folder = out / PREDICTIONS
     try:
         planned = plan(study, folder, report=report)
@@ -123,7 +123,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
         seconds=seconds,
         notes=joined_notes(_told_of(table), told_of_held_out),
         faults=faults,
-        advice=(*advice_of(study), *advice_on_scores(study), *_advice_on_normalisation(models)),
+        advice=(*advice_of(study), *advice_on_scores(study), *on_judges, *_advice_on_normalisation(models)),
     )
 
 

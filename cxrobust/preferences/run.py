@@ -145,16 +145,30 @@ def _sampling(study: Study, asked: Preferences, regime: Regime, cache: Path, rep
     )
 
 
-def check_learned_images(study: Study) -> None:
+def check_learned_images(study: Study) -> tuple[str, ...]:
     """See, where a study asks for preference data, that its images to learn from are there and of other patients.
+
+    Returns
+    -------
+    tuple of str
+        Advice: which judges go by references where no image has one, so that no pair would come of them.
 
     Raises
     ------
     CxrobustError
         For the first thing that is wrong with them.
     """
-    if isinstance(study.preferences, Preferences):
-        _images(study, study.preferences)
+    if not isinstance(study.preferences, Preferences):
+        return ()
+    if any(_images(study, study.preferences).references or ()):
+        return ()
+    return tuple(
+        f"judge {one.name!r} goes by reference reports, and the images of [preferences.data] have none, so that it "
+        "makes no pair: name a table of reports with references there, or write own_references = true where the data "
+        "set has reports of its own"
+        for one in study.preferences.judges
+        if one.needs_references
+    )
 
 
 def _regime(study: Study, name: str) -> Regime:

@@ -157,6 +157,23 @@ def test_pairs_are_written_as_trl_reads_them_and_counts_add_up(study, tmp_path):
     assert [float(row["margin"]) for row in rows] == [1.0] * len(pairs)
 
 
+def test_check_advises_where_judges_go_by_references_and_there_are_none(study, monkeypatch):
+    with study.open("a") as file:
+        file.write(
+            '[[preferences.judges]]\nname = "blind"\nkind = "endpoint"\nurl = "http://127.0.0.1:9/v1"\nmodel = "m"\n'
+            'instructions = "Is {first} or {second} better?"\n'
+        )
+    assert run.check_learned_images(read_study(study)) == ()
+    images = run._images
+    for references in (None, (None,) * 20):
+        monkeypatch.setattr(run, "_images", lambda *given, told=references: replace(images(*given), references=told))
+        told = run.check_learned_images(read_study(study))
+        assert [line.partition(" goes by reference reports")[0] for line in told] == [
+            "judge 'labeler'",
+            "judge 'words'",
+        ]
+
+
 def test_a_pairs_image_is_the_studys_image(study, tmp_path):
     made(study, tmp_path / "out")
     folder = tmp_path / "out" / "preferences" / "a" / "labeler"

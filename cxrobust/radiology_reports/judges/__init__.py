@@ -89,6 +89,11 @@ class Judge(Section):
         self._study_folder = Path() if folder is None else Path(folder)
         self._scorers = (context or {}).get("scorers", {})
 
+    @property
+    def needs_references(self) -> bool:
+        """Whether it judges no report of an image without a reference."""
+        return False
+
     def check(self) -> None:
         """Raise a `DataError` where the judge cannot begin, as where its file or model is missing."""
 

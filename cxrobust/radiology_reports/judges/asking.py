@@ -111,6 +111,11 @@ class PairwiseJudge(Judge):
     instructions: str = INSTRUCTIONS
     """What it is asked, with `{first}`, `{second}` and, where it shall see the reference, `{reference}`."""
 
+    @property
+    def needs_references(self) -> bool:
+        """Whether it judges no report of an image without a reference, as its instructions show it."""
+        return REFERENCE in self.instructions
+
     @field_validator("instructions")
     @classmethod
     def _has_places(cls, value: str) -> str:
@@ -177,7 +182,7 @@ class PairwiseJudge(Judge):
         ]
 
     def _can_judge(self, case: Case) -> bool:
-        return case.reference is not None or REFERENCE not in self.instructions
+        return case.reference is not None or not self.needs_references
 
     def _questions(self, case: Case) -> Iterator[tuple[int, int, str]]:
         """Yield the places of what is shown as A and as B, and the question."""

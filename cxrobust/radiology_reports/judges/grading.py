@@ -43,6 +43,11 @@ class GradingJudge(Judge):
     tie: float = Field(default=0.0, ge=0)
     """Scores that differ by no more are equal."""
 
+    @property
+    def needs_references(self) -> bool:
+        """Whether it judges no report of an image without a reference."""
+        return True
+
     @field_validator("score")
     @classmethod
     def _is_known(cls, value: str, info: ValidationInfo) -> str:
