@@ -130,36 +130,40 @@ class Contrast:
         for view, side in self.sides(values):
             yield view, side, np.asarray(~side.influences(values).any(axis=-1))
 
+    def unknown(self, values: "Values") -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Yield of each side how far one patient who differs by 1 would move it where nobody seems to, and its shares.
+
+        The former, (n_places,), is 1/k of k patients who carry the side, and 0 where patients differ: that all of a
+        subgroup are alike does not mean that all patients are. A macro average adds up its findings' by squares, as of
+        independent ones. The shares are (n_places, n_patients).
+        """
+        held = [k for k in range(values.samples[0].n_findings) if k not in values.left_out]
+        for _, side, flat in self.flat(values):
+            shares = side.shares(values)
+            moved = np.where(flat, (shares**2).sum(axis=-1), 0.0)
+            moved[-1] = np.sqrt((moved[held] ** 2).sum()) / max(len(held), 1)
+            yield moved, shares
+
     def _of_one_otherwise(self, values: "Values") -> NDArray[np.float64]:
         """Return what makes a side that no patient moves uncertain, (n_places, n_patients): sums to 0.
 
-        That all patients of a subgroup are alike does not mean that all patients are. Its variance is taken for that of
-        one among them who differs by 1: of k patients who carry the side 1/k², as ±1/(k√2) of the two who carry most.
-        A macro average has the mean of its findings'.
+        Its variance is taken for that of the one patient of `unknown`: the two who carry most have ± 1/√2 of it.
         """
         out = np.zeros(values.value.shape[2:] + values.shares.shape[-1:])
-        for _, side, flat in self.flat(values):
-            shares = side.shares(values)
-            for place in map(int, np.flatnonzero(flat)):
+        for moved, shares in self.unknown(values):
+            for place in map(int, np.flatnonzero(moved)):
                 most = np.argsort(-shares[place], kind="stable")[:2]
-                out[place, most] += np.array([1, -1])[: len(most)] * (shares[place] ** 2).sum() / np.sqrt(2)
-        held = [k for k in range(values.samples[0].n_findings) if k not in values.left_out]
-        out[-1] = out[held].mean(axis=0) if held else 0.0
+                out[place, most] += np.array([1, -1])[: len(most)] * moved[place] / np.sqrt(2)
         return out
 
     def unseen(self, values: "Values", level: float) -> NDArray[np.float64]:
-        """Return how far off a side may be that no patient moves, (n_places,); 0 where every side has spread.
+        """Return how far off sides may be that no patient moves, (n_places,); 0 where every side has spread.
 
-        As far as Wilson's interval of a share of 1 reaches (1927, doi:10.1080/01621459.1927.10502953), at the number of
-        patients who carry the side: z²/(k + z²). A macro average has the mean of its findings'.
+        As far as Wilson's interval of a share of 1 reaches (1927, doi:10.1080/01621459.1927.10502953), of as many
+        patients as one of them moves it by 1/k, see `unknown`: z²/(k + z²).
         """
-        out, z2 = np.zeros(values.value.shape[2]), norm.isf((1 - level) / 2) ** 2
-        for _, side, flat in self.flat(values):
-            carrying = (side.shares(values)[flat] ** 2).sum(axis=-1)  # 1/k
-            out[flat] = np.hypot(out[flat], z2 * carrying / (1 + z2 * carrying))
-        held = [k for k in range(values.samples[0].n_findings) if k not in values.left_out]
-        out[-1] = out[held].mean() if held else 0.0
-        return out
+        z2 = norm.isf((1 - level) / 2) ** 2
+        return np.asarray(np.sqrt(sum((z2 * moved / (1 + z2 * moved)) ** 2 for moved, _ in self.unknown(values))))
 
     def slopes(self, values: "Values") -> Iterator[tuple[int, int, NDArray[np.float64] | float]]:
         """Yield row, condition, and how much the estimand moves with the value there, or each place's value."""

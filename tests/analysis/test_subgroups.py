@@ -8,8 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 
-from cxrobust.analysis import analyze
+from cxrobust.analysis import analyze, metrics
+from cxrobust.analysis.contrasts import Contrast
+from cxrobust.analysis.evaluating import evaluate
 from cxrobust.analysis.permutation import joint_sign_flips
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.subgroups import levels, split
@@ -391,6 +394,41 @@ def test_a_subgroup_in_which_all_are_right_is_no_certainty_against_a_monte_carlo
         expected, abs=4 * np.sqrt(expected * (1 - expected) * (1 / 20_000 + 1 / 40_000))
     )
     assert 0.01 < expected < 0.5
+
+
+def test_macro_averages_add_up_what_is_unknown_of_findings_by_squares(predictions):
+    """All of women's images are right of both findings, or of the first alone; patients count by their images."""
+    is_female = (predictions.metadata["sex"] == "F").to_numpy()
+    z2 = stats.norm.isf(0.025) ** 2
+    for flat in ([0, 1], [0]):
+        p = predictions.probabilities.copy()
+        for k in flat:
+            p[:, :, is_female, k] = np.where(predictions.labels[is_female, k] == 1, 0.9, 0.1)
+        sample = draw(replace(predictions, probabilities=p), subgroups=(Subgroups(column="sex"),))
+        women, men = levels(sample, Subgroups(column="sex"))[:2]
+        assert (women.short, men.short) == ("F", "M")
+        values = evaluate({"accuracy": metrics.metric["accuracy"]}, [women.sample, men.sample])["accuracy"]
+        gap = Contrast(
+            estimand="value",
+            regime="lora",
+            reference=None,
+            condition="clean",
+            terms=((3, 0, 1), (1, 0, -1)),
+            across=True,
+        )
+        moved = np.zeros(2)
+        for k in flat:
+            counted = predictions.patients[is_female & (predictions.labels[:, k] >= 0)]
+            moved[k] = (np.unique(counted, return_counts=True)[1] ** 2).sum() / len(counted) ** 2
+        both = np.sqrt((moved**2).sum()) / 2
+        found = gap.unseen(values, 0.95)
+        expected = [z2 * one / (1 + z2 * one) for one in (*moved, both)]
+        np.testing.assert_allclose(found[[0, 1, -1]], expected, rtol=1e-12)
+        contributions, plain = gap.contributions(values), gap.influences(values)
+        value = gap.of(values.value)
+        np.testing.assert_allclose(contributions.sum(axis=1), value, atol=1e-12)
+        added = contributions - plain - value[:, None] * gap.shares(values)
+        np.testing.assert_allclose((added**2).sum(axis=1)[[0, 1, -1]], [*moved**2, both**2], atol=1e-15)
 
 
 def test_level_of_a_gap_to_a_subgroup_in_which_often_all_are_right():
