@@ -228,7 +228,7 @@ def adjust(
 
 def _is_least(estimate: Estimate, n_draws: int) -> bool:
     """Whether no sign pattern that was drawn was as extreme as the sample."""
-    is_drawn = estimate.test in {FLIPS[False], SWAPS[False]}
+    is_drawn = estimate.test in {FLIPS[False], SWAPS[False], INTERACTION}
     return is_drawn and estimate.p_value is not None and estimate.p_value * (n_draws + 1) < 1.5
 
 

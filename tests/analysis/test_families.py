@@ -507,6 +507,8 @@ def test_a_family_too_large_for_the_resamples_says_so():
     found = adjust(rows, primary_condition="noise", n_draws=200)
     few = "least p-value of 200 sign patterns: more resamples might lower its adjusted one"
     assert [one.note for one in found] == [few] * 30 + [""]
+    of_gaps = [replace(one, test="interaction", subgroup="sex: interaction") for one in rows]
+    assert [one.note for one in adjust(of_gaps, primary_condition="noise", n_draws=200)] == [few] * 30 + [""]
     assert {one.note for one in adjust(rows[:5], primary_condition="noise", n_draws=200)} == {""}
     at_level = adjust([made(1 / 200, finding=f"f{k}") for k in range(10)], primary_condition="noise", n_draws=199)
     assert {(one.p_adjusted, one.note) for one in at_level} == {(0.05, few.replace("200", "199"))}
