@@ -122,7 +122,10 @@ def load_open_clip(folder: Path) -> Contrastive:
             network: Any = open_clip.create_model(name, device="cpu", precision="fp32", weights_only=True)
             tokenizer: Any = open_clip.get_tokenizer(name)
     except Exception as error:  # open_clip raises errors of many types
-        raise DataError(f"{folder}: open_clip cannot load the model ({one_line(error)}): get it again") from error
+        raise DataError(
+            f"{folder}: open_clip cannot load the model ({one_line(error)}): get it again, "
+            "with the files of its tokenizer beside it"
+        ) from error
     network = network.float().eval()
     most = int(getattr(tokenizer, "context_length", None) or 77)
     roomy = open_clip.get_tokenizer(name, context_length=4 * most)

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoTokenizer,
+    BertConfig,
     CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
@@ -229,8 +231,6 @@ def save_open_clip(folder: Path):
     network = open_clip.CLIP(**settings).eval()
     config = {"model_cfg": settings, "preprocess_cfg": preprocessing}
     (folder / "open_clip_config.json").write_text(json.dumps(config))
-    from safetensors.torch import save_file
-
     save_file(network.state_dict(), folder / "open_clip_model.safetensors")
     return open_clip
 
@@ -254,6 +254,61 @@ def test_open_clip_against_its_own_preprocessing_and_forward_pass(side, tmp_path
     (gradient,) = torch.autograd.grad(loaded(images).sum(), images)
     assert gradient.isfinite().all()
     assert (gradient != 0).float().mean() > 0.9
+
+
+def save_with_text_tower(folder: Path, tower: Path):
+    """A model of open_clip whose texts go through a BERT, as BiomedCLIP's do."""
+    open_clip = pytest.importorskip("open_clip")
+    BertConfig(
+        vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    ).save_pretrained(tower)
+    settings = {
+        "embed_dim": 12,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 8},
+        "text_cfg": {
+            "hf_model_name": str(tower),
+            "hf_tokenizer_name": str(tower),
+            "hf_model_pretrained": False,
+            "hf_proj_type": "mlp",
+            "hf_pooler_type": "cls_last_hidden_state_pooler",
+            "context_length": 12,
+        },
+    }
+    folder.mkdir()
+    torch.manual_seed(0)
+    network = open_clip.CustomTextCLIP(**settings).eval()
+    config = {"model_cfg": settings, "preprocess_cfg": {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4]}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    save_file(
+        {name: one.contiguous() for name, one in network.state_dict().items()}, folder / "open_clip_model.safetensors"
+    )
+    save_tokenizer(folder)
+    return open_clip
+
+
+def test_open_clip_with_a_text_tower_of_transformers(tmp_path):
+    open_clip = save_with_text_tower(tmp_path / "clip", tmp_path / "tower")
+    network, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path / 'clip'}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'clip'}")
+    image = preprocess(Image.fromarray(picture(32)))[None]
+    texts = tokenizer(["mass", "no mass", "pleural effusion", "no pleural effusion"])
+    logits, _ = network.eval().get_logits(image, texts)
+    expected = torch.stack([logits[:, 0] - logits[:, 1], logits[:, 2] - logits[:, 3]], dim=1)
+    assert expected.abs().min() > 1e-6
+    torch.testing.assert_close(
+        regime_in(tmp_path).load(FINDINGS)(as_images(picture(32))), expected, atol=1e-4, rtol=1e-4
+    )
+    before = regime_in(tmp_path).fingerprint()
+    config = tmp_path / "tower" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "hidden_act": "relu"}))
+    after = regime_in(tmp_path).fingerprint()
+    assert {key for key in before if before[key] != after[key]} == {"text tower"}
+    config.unlink()
+    for does in (regime_in(tmp_path).fingerprint, lambda: regime_in(tmp_path).load(FINDINGS)):
+        with pytest.raises(
+            DataError, match=r"the text tower is of hf_model_name = .*tower', whose config\.json is neither"
+        ):
+            does()
 
 
 def test_open_clip_prompt_that_would_be_cut_is_refused(tmp_path):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from cxrobust.errors import DataError, require
-from cxrobust.files import read_json_table, sha256_file
+from cxrobust.files import read_json_table, sha256_file, sha256_json
 from cxrobust.inference.checkpoints import (
     count_weights,
     hashes,
@@ -89,6 +89,7 @@ class ZeroShot(RepositoryRegime):
         if not self._is_open_clip(folder):
             model = contrastive.load_transformers(folder, adapter=adapter, trust_remote_code=self.trust_remote_code)
         elif adapter is None:
+            _text_tower(folder)
             model = contrastive.load_open_clip(folder)
         else:
             raise DataError(f"regime {self.name!r}: a model of open_clip takes no adapter of PEFT: remove adapter")
@@ -142,11 +143,13 @@ class ZeroShot(RepositoryRegime):
         return {"auto": patterns, "transformers": patterns[:1], "open_clip": patterns[1:]}[self.library]
 
     def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
-        """Return the SHA-256 of configuration, weights and tokenizer."""
+        """Return the SHA-256 of configuration, weights and tokenizer, and of a text tower's own configuration."""
         folder = self.repository(fold).folder
         if not self._is_open_clip(folder):
             return super().fingerprint(fold=fold)
-        return hashes(sorted({file for pattern in DETERMINING for file in folder.glob(pattern) if file.is_file()}))
+        tower = _text_tower(folder)
+        files = sorted({file for pattern in DETERMINING for file in folder.glob(pattern) if file.is_file()})
+        return hashes(files) | ({} if tower is None else {"text tower": sha256_json(tower)})
 
     def facts(self, *, fold: str | None = None) -> dict[str, Any]:
         """Return what configuration and headers of the weights tell of the network."""
@@ -187,3 +190,34 @@ class ZeroShot(RepositoryRegime):
             kept = remembered(self._workplace.cache, "text", [*determined_by, text], partial(encoded, text))
             found[text] = torch.from_numpy(kept["features"])
         return found
+
+
+def _text_tower(folder: Path) -> dict[str, Any] | None:
+    """Return the configuration of the text tower that a model of open_clip takes from transformers; None without one.
+
+    `open_clip_config.json` names it under `text_cfg`, `hf_model_name`: a folder, or an entry of the hub's cache. Its
+    weights are the model's own, its shape and activations are of that configuration.
+
+    Raises
+    ------
+    DataError
+        When it is not on this machine.
+    """
+    if not (folder / OPEN_CLIP).is_file():
+        return None
+    settings = read_json_table(folder / OPEN_CLIP).get("model_cfg") or {}
+    name = (settings.get("text_cfg") or {}).get("hf_model_name")
+    if not name:
+        return None
+    transformers = require("transformers", group="inference")
+    from cxrobust.inference.pretrained import quiet
+
+    try:
+        with quiet():
+            config = transformers.AutoConfig.from_pretrained(name, local_files_only=True)
+    except Exception as error:  # transformers raises errors of many types
+        raise DataError(
+            f"{folder / OPEN_CLIP}: the text tower is of hf_model_name = {name!r}, whose config.json is neither a "
+            f"folder's nor in the cache of the hub: write a folder that holds it, or fetch it into the cache"
+        ) from error
+    return {key: value for key, value in config.to_dict().items() if key != "transformers_version" and key[0] != "_"}
