@@ -105,6 +105,20 @@ def test_frontal_images_of_the_test_split(root):
     assert sorted(table.sources) == [f"mimic-cxr-2.0.0-{part}.csv.gz" for part in ("chexpert", "metadata", "split")]
 
 
+def test_a_list_takes_images_of_the_split_alone(root):
+    file = root / "list.txt"
+    file.write_text("e084de3b\n174413ec\n2a2277a9\n")
+    table = mimic(root, list=file).table()
+    assert table.ids == ("174413ec", "e084de3b")
+    assert table.exclusions == {"that are not in list.txt": 6, "with a view other than AP and PA": 1}
+    assert len(table.ids) + sum(table.exclusions.values()) == sum(one[4] == "test" for one in IMAGES)
+    assert "list.txt" in table.sources
+    file.write_text("e084de3b\n096052b7\n")
+    said = r"list\.txt:2: image '096052b7' is not in mimic-cxr-2\.0\.0-split\.csv\.gz, split 'test': correct the list$"
+    with pytest.raises(DataError, match=said):
+        mimic(root, list=file).table()
+
+
 def test_labels_by_the_default_policies(root):
     """Uncertain is missing (−1), and what a report does not mention is negative."""
     table = mimic(root).table(with_images=False)

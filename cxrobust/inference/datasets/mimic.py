@@ -44,9 +44,9 @@ class MimicCxrJpg(Dataset):
     "all"` are the 13 without `No Finding`, which is no finding of its own; name it to have it. Images that are labelled
     so beside a finding other than support devices are kept as they are labelled, and counted.
 
-    Images of the split are left out, and counted, when they show no wanted view, when their study has no labels and,
-    with `images_per_study = "first"`, when they are not the first that is left of their study in the order of the
-    split file.
+    Images of the split are left out, and counted, when they are not in `list`, when they show no wanted view, when
+    their study has no labels and, with `images_per_study = "first"`, when they are not the first that is left of their
+    study in the order of the split file.
 
     `labeler = "radiologist"` takes the labels that a radiologist gave to 687 studies of the test split, from
     `mimic-cxr-2.1.0-test-set-labeled.csv`; its `Airspace Opacity` is called `Lung Opacity` here, as in the other files.
@@ -64,6 +64,8 @@ class MimicCxrJpg(Dataset):
     uncertain: Uncertain = "ignore"
     unmentioned: Literal["ignore", "zeros"] = "zeros"
     images_per_study: Literal["all", "first"] = "all"
+    list: DataPath | None = None
+    """A text file with the `dicom_id` of each image to take, one a line, all of the split."""
     pool: Pool | None = None
     """Pool the predictions of each study's images into one by their `mean` or `max`, since labels belong to a study."""
     reports: DataPath | None = None
@@ -93,6 +95,9 @@ class MimicCxrJpg(Dataset):
         part = BY_RADIOLOGIST if self.labeler == "radiologist" else self.labeler
         paths = [_newest(self.root, one) for one in ("split", "metadata", part)]
         rows_of_split = _images_of_split(paths[0], paths[1], self.split)
+        if self.list is not None:
+            source = f"{paths[0].name}, split {self.split!r}"
+            rows_of_split = rows_of_split.listed(self.list, column=IMAGE, source=source)
         labels = _labels_by_study(paths[2], findings)
         _check_alike(rows_of_split.frame, labels.reset_index().set_index("row"), by=STUDY, paths=(paths[0], paths[2]))
         chosen = self._choose(rows_of_split, set(labels.index))
@@ -109,7 +114,7 @@ class MimicCxrJpg(Dataset):
             images=self._images(kept) if with_images else None,
             exclusions=chosen.exclusions,
             contradictory=contradictory(rows),
-            sources={path.name: sha256_file(path) for path in paths},
+            sources={path.name: sha256_file(path) for path in (*paths, self.list) if path is not None},
             pooled=self.pool,
             references=self._own_references(kept) if self.own_references else None,
         )
