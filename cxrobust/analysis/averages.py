@@ -170,6 +170,7 @@ def _extended(one: Values, places: Sequence[_Place], worst: NDArray[np.intp]) ->
         return np.concatenate([array, *(np.expand_dims(each, axis) for each in more)], axis=axis)
 
     return Values(
+        metric=one.metric,
         value=joined(one.value, [p.value for p in places], 2),
         resampled=joined(one.resampled, [p.resampled for p in places], 2),
         contributions=joined(one.contributions, [p.contributions for p in places], 2),

@@ -133,16 +133,30 @@ class Contrast:
     def unknown(self, values: "Values") -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """Yield of each side how far one patient who differs by 1 would move it where nobody seems to, and its shares.
 
-        The former, (n_places,), is 1/k of k patients who carry the side, and 0 where patients differ: that all of a
-        subgroup are alike does not mean that all patients are. A macro average adds up its findings' by squares, as of
-        independent ones. The shares are (n_places, n_patients).
+        The former, (n_places,), is 1/k of k patients who carry the side, or on whom it rests where these are fewer, and
+        0 where patients differ: that all of a subgroup are alike does not mean that all patients are. A macro average
+        adds up its findings' by squares, as of independent ones. The shares are (n_places, n_patients).
         """
         held = [k for k in range(values.samples[0].n_findings) if k not in values.left_out]
         for _, side, flat in self.flat(values):
             shares = side.shares(values)
             moved = np.where(flat, (shares**2).sum(axis=-1), 0.0)
+            for place in map(int, np.flatnonzero(flat[:-1])):
+                moved[place] = max(moved[place], 1 / side.n_behind(values, place))
             moved[-1] = np.sqrt((moved[held] ** 2).sum()) / max(len(held), 1)
             yield moved, shares
+
+    def n_behind(self, values: "Values", place: int) -> float:
+        """Count the patients whom each value of a contrast rests on at least, which may be fewer than have a share.
+
+        A positive predictive value rests on those who are predicted positive. Infinite where a metric has no such.
+        """
+        n_findings, found = values.samples[0].n_findings, [np.inf]
+        for row, condition in self.places:
+            which = int(values.worst[row, condition]) if place > n_findings else place
+            behind = [values.metric.n_behind(cell) for cell in values.cells(row, condition, which)]
+            found += [max(n, 1) for n in behind if n is not None]
+        return min(found)
 
     def _of_one_otherwise(self, values: "Values") -> NDArray[np.float64]:
         """Return what makes a side that no patient moves uncertain, (n_places, n_patients): sums to 0.

@@ -72,7 +72,7 @@ def evaluate(
                     table.contributions[n_members + m, c, k, -errors.counts.shape[1] :] += moved
                     table.resampled[n_members + m, c, k] += drawn[:n_resamples]
     return {
-        name: with_averages(_over_replicates(table, tuple(samples)), metrics[name])
+        name: with_averages(_over_replicates(metrics[name], table, tuple(samples)), metrics[name])
         for name, table in zip(metrics, tables, strict=True)
     }
 
@@ -145,7 +145,7 @@ def _moved_by_maps(
         yield from ((at, moved, row) for (at, moved), row in zip(found, drawn, strict=True))
 
 
-def _over_replicates(table: _Table, samples: tuple[Sample, ...]) -> Values:
+def _over_replicates(metric: Metric, table: _Table, samples: tuple[Sample, ...]) -> Values:
     """Average a regime's replicates; resamples are of patients, and `analysis.replicates` adds what training does."""
     predictions, value, reasons = samples[0].predictions, table.value, table.reasons
     names = [name for name, _ in predictions.members]
@@ -162,6 +162,7 @@ def _over_replicates(table: _Table, samples: tuple[Sample, ...]) -> Values:
 
     averaged, contributed, share = mean(value), mean(table.contributions), mean(table.shares)
     return Values(
+        metric=metric,
         value=averaged,
         resampled=mean(table.resampled),
         contributions=contributed,

@@ -282,11 +282,16 @@ def notes_on_spread(metric: Metric, contrast: Contrast, place: int, point: Point
 
 def flat_sides(metric: Metric, gaps: Sequence[Contrast], values: Values) -> list[str]:
     """Name for each place the subgroups whose side of gaps no patient moves, where that is not so by definition."""
+    findings = values.samples[0].predictions.findings
     flat: list[dict[str, None]] = [{} for _ in range(values.value.shape[2])]
     for one in gaps:
         for view, _, places in one.flat(values) if one.across and not by_definition(metric, one) else ():
-            for place in np.flatnonzero(places):
+            for place in np.flatnonzero(places[:-1]):
                 flat[place][values.samples[view].subgroup] = None
+            held = [name for k, name in enumerate(findings) if places[k] and k not in values.left_out]
+            if held:
+                of = "" if places[-1] else f" ({', '.join(held)})"
+                flat[-1][values.samples[view].subgroup + of] = None
     return [", ".join(some) for some in flat]
 
 

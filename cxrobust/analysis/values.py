@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import Contrast
+from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import Sample
 from cxrobust.results import MACRO, MICRO, WORST
 
@@ -37,6 +38,7 @@ class Values:
     probabilities), the regimes of the first view stand first, then those of the second.
     """
 
+    metric: Metric
     value: NDArray[np.float64]
     """(n_rows, n_conditions, n_places)."""
     resampled: NDArray[np.float64]

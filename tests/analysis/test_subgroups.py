@@ -13,6 +13,7 @@ from scipy import stats
 from cxrobust.analysis import analyze, metrics
 from cxrobust.analysis.contrasts import Contrast
 from cxrobust.analysis.evaluating import evaluate
+from cxrobust.analysis.notes import flat_sides
 from cxrobust.analysis.permutation import joint_sign_flips
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.subgroups import levels, split
@@ -421,6 +422,9 @@ def test_macro_averages_add_up_what_is_unknown_of_findings_by_squares(prediction
             counted = predictions.patients[is_female & (predictions.labels[:, k] >= 0)]
             moved[k] = (np.unique(counted, return_counts=True)[1] ** 2).sum() / len(counted) ** 2
         both = np.sqrt((moved**2).sum()) / 2
+        said = flat_sides(metrics.metric["accuracy"], [gap], values)
+        assert said[0] == "sex=F"
+        assert said[-1] == ("sex=F" if len(flat) == 2 else "sex=F (Effusion)")
         found = gap.unseen(values, 0.95)
         expected = [z2 * one / (1 + z2 * one) for one in (*moved, both)]
         np.testing.assert_allclose(found[[0, 1, -1]], expected, rtol=1e-12)
@@ -429,6 +433,30 @@ def test_macro_averages_add_up_what_is_unknown_of_findings_by_squares(prediction
         np.testing.assert_allclose(contributions.sum(axis=1), value, atol=1e-12)
         added = contributions - plain - value[:, None] * gap.shares(values)
         np.testing.assert_allclose((added**2).sum(axis=1)[[0, 1, -1]], [*moved**2, both**2], atol=1e-15)
+
+
+def test_a_predictive_value_that_is_1_rests_on_those_who_are_predicted_positive(predictions):
+    """Two women are, and both are positive; F1 rests on them too, sensitivity and accuracy on whom they always do."""
+    first = np.unique(predictions.patients, return_index=True)[1]
+    women, men = (
+        np.array([i for i in first if low <= predictions.patients[i] < high]) for low, high in ((0, 30), (30, 54))
+    )
+    labels, p = np.full_like(predictions.labels, -1), np.full(predictions.probabilities.shape, 0.1)
+    labels[np.append(women, men), 0] = 0
+    positive, predicted = np.append(women[:2], men[:6]), np.append(women[:2], men[3:9])
+    labels[positive, 0], p[:, :, predicted] = 1, 0.9
+    sample = draw(replace(predictions, labels=labels, probabilities=p), subgroups=(Subgroups(column="sex"),))
+    views = [one.sample for one in levels(sample, Subgroups(column="sex"))[:2]]
+    gap = Contrast(
+        estimand="value", regime="lora", reference=None, condition="clean", terms=((3, 0, 1), (1, 0, -1)), across=True
+    )
+    for name, k in {"ppv": 2, "f1": 2, "sensitivity": 2, "npv": len(women) - 2, "accuracy": len(women)}.items():
+        values = evaluate({name: metrics.metric[name]}, views)[name]
+        moved = next(moved for moved, _ in gap.unknown(values))  # of men, who come first
+        assert moved[0] == 0
+        [_, (moved, _)] = gap.unknown(values)
+        assert moved[0] == pytest.approx(1 / k), name
+        assert values.value[1, 0, 0] == 1
 
 
 def test_level_of_a_gap_to_a_subgroup_in_which_often_all_are_right():

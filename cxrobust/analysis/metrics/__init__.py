@@ -81,6 +81,9 @@ class Metric(Protocol):
     def chance(self, cell: Cell) -> float | None:
         """Return the value that guessing would have, None where there is no such value."""
 
+    def n_behind(self, cell: Cell) -> int | None:
+        """Count the patients that a value rests on, where these may be fewer than have a share; else None."""
+
 
 BYTES_AT_ONCE = 2**28
 """Memory of the tables of sums by patient that are held together."""
@@ -124,6 +127,10 @@ class Usual:
 
     def chance(self, cell: Cell) -> float | None:
         """Return the value that guessing would have, None where there is no such value."""
+        return None
+
+    def n_behind(self, cell: Cell) -> int | None:
+        """Return None: those who have a share."""
         return None
 
 
@@ -187,6 +194,10 @@ class Additive(Usual, ABC):
         """Count the patients whose own images define the metric: of a share, those it is a share of."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return int(np.isfinite(self.finish(self.sums(cell))).sum())
+
+    def n_behind(self, cell: Cell) -> int | None:
+        """Count the patients that a value rests on, of a share those that it is a share of."""
+        return self.n_patients(cell) if self.is_share else None
 
     def value(self, cell: Cell) -> float:
         """Return the metric on the sample."""

@@ -127,6 +127,10 @@ class F1(Decisions):
         """Return 2 TP / (2 TP + FP + FN), NaN where TP + FN is 0."""
         return np.where((n.tp + n.fn).real > 0, 2 * n.tp / (2 * n.tp + n.fp + n.fn), np.nan)
 
+    def n_behind(self, cell: Cell) -> int:
+        """Count the patients with a positive image."""
+        return self.n_patients(cell)
+
 
 class Matthews(Decisions):
     """Correlation of label and decision; in [−1, 1]; chance 0; higher is better (Matthews 1975).
